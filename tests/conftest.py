@@ -1,0 +1,34 @@
+"""What every test gets: no network unless it asks, no settings of this machine, a bounded hypothesis."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A shared CI core can stall for a second: a deadline would fail the build, not find a fault.
+# In CI the same examples come every time, so that a red build can be repeated.
+settings.register_profile("here", deadline=None)
+settings.register_profile(
+    "ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "here")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give loopback, and nothing else, back to the tests marked `sockets`.
+
+    By pytest-socket's own marks, not by a fixture: they hold before fixtures of a wider scope are set up.
+    """
+    for item in items:
+        if item.get_closest_marker("sockets"):
+            item.add_marker(pytest.mark.allow_hosts(["127.0.0.0/8", "::1", "localhost"]))
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Keep a developer's own VOLACT_* settings out, and their home safe."""
+    for name in [name for name in os.environ if name.startswith("VOLACT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("VOLACT_HOME", str(tmp_path_factory.getbasetemp() / "no-home-was-given"))
