@@ -1,0 +1,7 @@
+"""``python -m volact`` is the command ``volact``."""
+
+import sys
+
+from volact.cli import main
+
+sys.exit(main())

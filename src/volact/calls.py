@@ -1,0 +1,167 @@
+"""The HTTP APIs as Python calls: one connection, JSON out, JSON in, TLS by the peer's own key (DESIGN section 2).
+
+Licence trust rests on signatures and never on TLS; the connection's key is compared so that what a machine
+reveals about itself reaches nobody but the authority. Where a product names no key, the system's CAs decide.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import ssl
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from urllib.parse import urlsplit
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from volact.protocol import ids, trust
+from volact.protocol.problems import DocumentRefused, Refusal, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+TIMEOUT = 10.0
+"""Seconds for connecting and for each read."""
+MAX_ANSWER = 32 * 1024 * 1024
+_JSON = "application/json"
+
+
+class Answer(NamedTuple):
+    """What came back: an HTTP status, the headers in lower case, and the body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def bundle(self) -> dict[str, Any]:
+        """The body as a bundle or, from a refusing server, a problem document."""
+        try:
+            return trust.read_bundle(self.body)
+        except DocumentRefused as error:
+            raise Unreachable(
+                Refusal("answer-nonsense", f"Status {self.status}: {error.refusal.detail}.")
+            ) from None
+
+
+def spki_digest(certificate: bytes) -> str:
+    """SHA-256 of the subject public key info of a DER certificate, 43 characters."""
+    key = x509.load_der_x509_certificate(certificate).public_key()
+    spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return ids.b64u(hashlib.sha256(spki).digest())
+
+
+def problem_of(body: Mapping[str, Any]) -> Refusal | None:
+    """The refusal in a problem document, or None if it is none. An unknown code is kept as it is, for people."""
+    code, detail = body.get("code"), body.get("detail", "")
+    if not isinstance(code, str) or "title" not in body:
+        return None
+    usual = {"type", "title", "status", "detail", "code", "next"}
+    extra = tuple((name, value) for name, value in body.items() if name not in usual)
+    return Refusal.received(code, str(detail), str(body["title"]), extra)
+
+
+class Caller:
+    """One connection to one server, opened at the first call and kept."""
+
+    def __init__(self, url: str, pins: Sequence[str] = (), *, timeout: float = TIMEOUT) -> None:
+        """Call the server at `url`, whose public key must be one of `pins` (SPKI digests) if there are any.
+
+        Raises:
+            Unreachable: if the address is none.
+        """
+        parts = urlsplit(url)
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        if parts.scheme != "https" or not parts.hostname or port == -1:
+            raise Unreachable(Refusal("authority-unreachable", f"{url[:200]!r} is no https address."))
+        self._host, self._port = parts.hostname, port or 443
+        self._prefix = parts.path.rstrip("/")
+        self._pins = tuple(pins)
+        self._timeout = timeout
+        self._connection: http.client.HTTPSConnection | None = None
+
+    def __enter__(self) -> Self:
+        """Use as a context: the connection is closed at its end."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection, if one is open."""
+        if self._connection:
+            self._connection.close()
+            self._connection = None
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Answer:
+        """POST `body` as JSON.
+
+        Raises:
+            Unreachable: if nobody answers, or somebody else.
+        """
+        data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        return self._call("POST", path, data, {"Content-Type": _JSON})
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
+        """GET `path`.
+
+        Raises:
+            Unreachable: if nobody answers, or somebody else.
+        """
+        return self._call("GET", path, None, dict(headers or {}))
+
+    def _call(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> Answer:
+        try:
+            connection = self._connected()
+            connection.request(method, self._prefix + path, data, headers)
+            response = connection.getresponse()
+            body = response.read(MAX_ANSWER + 1)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            reason = str(error) or type(error).__name__
+            raise Unreachable(
+                Refusal("authority-unreachable", f"{self._host} port {self._port}: {reason}.")
+            ) from None
+        if len(body) > MAX_ANSWER:
+            self.close()
+            raise Unreachable(Refusal("answer-nonsense", f"More than {MAX_ANSWER} bytes."))
+        named = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, named, body)
+
+    def _connected(self) -> http.client.HTTPSConnection:
+        if self._connection is None:
+            connection = http.client.HTTPSConnection(
+                self._host, self._port, timeout=self._timeout, context=_context(pinned=bool(self._pins))
+            )
+            connection.connect()
+            if self._pins:
+                self._compare_key(connection)
+            self._connection = connection
+        return self._connection
+
+    def _compare_key(self, connection: http.client.HTTPSConnection) -> None:
+        sock = connection.sock
+        certificate = sock.getpeercert(binary_form=True) if isinstance(sock, ssl.SSLSocket) else None
+        if certificate is None or spki_digest(certificate) not in self._pins:
+            connection.close()
+            raise Unreachable(
+                Refusal(
+                    "authority-untrusted",
+                    f"{self._host} port {self._port} has a key that the product does not name.",
+                )
+            )
+
+
+def _context(*, pinned: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if pinned:
+        # The key itself is compared after the handshake; names and dates of a self-made certificate say nothing.
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

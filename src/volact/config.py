@@ -1,0 +1,145 @@
+"""Where things are, and the settings of each role: one typed class a role (DESIGN section 5).
+
+The first that is set wins: environment variable, row of the role's ``setting`` table, TOML file, default.
+A name that nobody knows is an error with its line and the nearest name, never ignored.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+HOME = "VOLACT_HOME"
+SYSTEM_HOME = "/var/lib/volact"
+
+
+def home_name(environ: Mapping[str, str] = os.environ) -> str:
+    """The folder that holds everything: VOLACT_HOME, else the system's for root, else the user's data folder."""
+    if environ.get(HOME):
+        return environ[HOME]
+    if os.geteuid() == 0:
+        return SYSTEM_HOME
+    data = environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
+    return os.path.join(data, "volact")
+
+
+def home(environ: Mapping[str, str] = os.environ) -> Path:
+    """`home_name` as a path."""
+    from pathlib import Path  # noqa: PLC0415 - check() does without, see docs/adr/0002
+
+    return Path(home_name(environ))
+
+
+class AuthoritySettings(NamedTuple):
+    """Settings of the publisher's licensing site."""
+
+    listen: str = "127.0.0.1:8443"
+    database: str = ""
+    tls_certificate: str = ""
+    tls_key: str = ""
+    key_rate: int = 600
+    key_burst: int = 1000
+    source_rate: int = 120
+    source_burst: int = 300
+    log_level: str = "info"
+
+
+HELP: Mapping[str, Mapping[str, str]] = {
+    "authority": {
+        "listen": "address and port of the public HTTPS listener",
+        "database": "URL of a PostgreSQL database; empty: SQLite in the role's folder",
+        "tls_certificate": "PEM file of a certificate chain; empty: the self-made one",
+        "tls_key": "PEM file of that certificate's private key",
+        "key_rate": "activations a minute that one key may ask for in the long run; 0: no limit",
+        "key_burst": "activations that one key may ask for at once",
+        "source_rate": "activations a minute that one key may ask for from one source (an IPv4 address, an IPv6 /64)",
+        "source_burst": "activations that one key may ask for at once from one source",
+        "log_level": "debug, info, warning or error",
+    }
+}
+
+ROLES: Mapping[str, type] = {"authority": AuthoritySettings}
+
+
+class SettingInvalid(ValueError):
+    """A setting is unknown or not of its type; the message names where it stands and what would be right."""
+
+
+def load(role: str, folder: Path, environ: Mapping[str, str], rows: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401
+    """The settings of `role` (an instance of its class in `ROLES`), from `folder`/ROLE.toml and the others.
+
+    Raises:
+        SettingInvalid: naming the place, and the nearest name where a name is unknown.
+    """
+    kind = ROLES[role]
+    values: dict[str, Any] = {}
+    defaults: dict[str, Any] = kind._field_defaults  # type: ignore[attr-defined]
+    values.update(_from_toml(folder / f"{role}.toml", defaults))
+    for name, text in (rows or {}).items():
+        if name in defaults:
+            values[name] = _typed(name, text, defaults[name], f"the setting table of {role}")
+    for name, default in defaults.items():
+        variable = f"VOLACT_{role}_{name}".upper()
+        if variable in environ:
+            values[name] = _typed(name, environ[variable], default, variable)
+    return kind(**values)
+
+
+def _typed(name: str, value: object, default: object, where: str) -> Any:  # noqa: ANN401
+    wanted = type(default)
+    if isinstance(value, str) and wanted is int and value.isascii() and value.isdigit():
+        return int(value)
+    if isinstance(value, str) and wanted is bool and value in ("true", "false"):
+        return value == "true"
+    if type(value) is not wanted:
+        raise SettingInvalid(f"{where}: {name} must be {_NAMES[wanted]}")
+    return value
+
+
+_NAMES: Mapping[type, str] = {int: "a whole number", bool: "true or false", str: "a text"}
+
+
+def _from_toml(path: Path, defaults: Mapping[str, object]) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 - check() reads no settings and must not pay for it
+
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return {}
+    try:
+        members = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingInvalid(f"{path}: {error}") from None
+    values = {}
+    for name, value in members.items():
+        where = f"{path}, line {line_of(text, name)}"
+        if name not in defaults:
+            raise SettingInvalid(f"{where}: there is no setting {name!r}{nearest(name, defaults)}")
+        values[name] = _typed(name, value, defaults[name], where)
+    return values
+
+
+def line_of(text: str, name: str, section: str = "") -> int:
+    """The line, from 1, on which a TOML text sets `name` (inside ``[section]`` if given); 1 if it is not found."""
+    inside = not section
+    for number, line in enumerate(text.splitlines(), start=1):
+        bare = line.strip()
+        if bare.startswith("["):
+            if bare.strip("[] ") == name and not section:
+                return number
+            inside = bare.strip("[] ") == section
+        elif inside and bare.split("=")[0].strip().strip("\"'") == name:
+            return number
+    return 1
+
+
+def nearest(name: str, known: Mapping[str, object]) -> str:
+    """`` (did you mean 'x'?)``, or nothing if no known name is near."""
+    import difflib  # noqa: PLC0415 - only for an error
+
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else f"; known: {', '.join(sorted(known))}"

@@ -1,0 +1,101 @@
+"""How commands speak: one JSON value on standard output, prose on standard error, stable exit codes.
+
+With ``--json`` standard output is exactly one JSON value, a refusal's problem document included. Errors are
+translated here and nowhere else: 0 done, 1 refused, 2 usage, 3 could not reach, 4 broken data (DESIGN section 5).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
+
+from volact.config import SettingInvalid
+from volact.protocol.problems import BrokenData, Refusal, UsageError, VolactError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+DONE, REFUSED, USAGE, UNREACHABLE, BROKEN = 0, 1, 2, 3, 4
+
+
+class Console:
+    """Where a command's answer goes.
+
+    Attributes:
+        json: whether standard output is one JSON value.
+    """
+
+    def __init__(self, *, json: bool = False, out: TextIO | None = None, err: TextIO | None = None) -> None:
+        """Speak JSON or prose on `out` (standard output) and remarks on `err` (standard error)."""
+        self.json = json
+        self._out = out or sys.stdout
+        self._err = err or sys.stderr
+
+    def answer(self, value: Any, prose: str) -> None:  # noqa: ANN401 - any JSON value
+        """Print the command's one answer: `value` as JSON, or `prose`."""
+        if self.json:
+            self._out.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+        elif prose:
+            self._out.write(prose.rstrip("\n") + "\n")
+        self._out.flush()
+
+    def remark(self, text: str) -> None:
+        """Say something about the work on standard error."""
+        self._err.write(text.rstrip("\n") + "\n")
+        self._err.flush()
+
+    def refuse(self, refusal: Refusal, exit_code: int = REFUSED, next_step: str = "") -> int:
+        """Print a refusal and say its exit code."""
+        if self.json:
+            self.answer(refusal.document(), "")
+        self.remark(f"{refusal.code}: {refusal}\n{next_step or refusal.problem.next_step}")
+        return exit_code
+
+
+def run(console: Console, command: Callable[[], int | None]) -> int:
+    """Run `command` and translate what it raises into a sentence and an exit code, without a traceback."""
+    try:
+        return command() or DONE
+    except UsageError as error:
+        return console.refuse(error.refusal, error.exit_code, error.next_step)
+    except VolactError as error:
+        return console.refuse(error.refusal, error.exit_code)
+    except SettingInvalid as error:
+        return console.refuse(Refusal("usage", str(error)), USAGE)
+    except BrokenPipeError:
+        return DONE
+    except OSError as error:
+        return console.refuse(_file_refusal(error), BROKEN)
+    except KeyboardInterrupt:
+        console.remark("stopped")
+        return 130
+
+
+def _file_refusal(error: OSError) -> Refusal:
+    where = f"{error.filename}: " if error.filename else ""
+    code = "not-readable" if isinstance(error, FileNotFoundError | IsADirectoryError) else "not-writable"
+    return Refusal(code, f"{where}{error.strerror or error}.")
+
+
+def secret_argument(text: str) -> str:
+    """A KEY argument: the key itself, ``-`` for standard input, or ``@FILE`` (M8)."""
+    if text == "-":
+        return sys.stdin.readline().strip()
+    if text.startswith("@"):
+        try:
+            with open(text[1:], encoding="utf-8") as file:
+                return file.readline().strip()
+        except UnicodeDecodeError:
+            raise BrokenData(f"{text[1:]} is not a text file.", "not-readable") from None
+    return text
+
+
+def table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
+    """Columns of text under their heads, two blanks apart."""
+    lines = [list(head), *[list(row) for row in rows]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )

@@ -1,0 +1,363 @@
+"""Every way to say "no", once: stable codes, one sentence, what to do next (RULES E, RFC 9457).
+
+The list is public API and append-only: a code is never renamed, reused or removed. Pure code returns a
+`Refusal`; broken input and failed I/O raise a `VolactError`. Each edge translates both exactly once:
+HTTP into a problem document, the command line into a sentence and an exit code.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+TYPE_PREFIX = "urn:volact:problem:"
+"""`type` of a problem document is this and the code; nothing is fetched from it."""
+
+
+class Problem(NamedTuple):
+    """One entry of the list.
+
+    Attributes:
+        status: HTTP status with which an API answers it.
+        sentence: what happened, for people.
+        next_step: what the person who reads it can do.
+    """
+
+    status: int
+    sentence: str
+    next_step: str
+
+
+PROBLEMS: dict[str, Problem] = {
+    # documents and requests
+    "document-refused": Problem(
+        400,
+        "The document is not valid here.",
+        "Fetch it again from where it came from; if it is refused again, report the detail to the publisher.",
+    ),
+    "request-malformed": Problem(
+        400, "The request body is not what this address takes.", "Send the JSON that the documentation gives."
+    ),
+    "body-too-large": Problem(
+        413, "The request body is larger than allowed.", "Send at most 100 requests at once."
+    ),
+    "not-found": Problem(
+        404, "There is nothing at this address.", "See the list of addresses in the documentation."
+    ),
+    "method-not-allowed": Problem(
+        405, "This address does not take this method.", "Use the documented method."
+    ),
+    "request-id-reused": Problem(
+        409,
+        "This request id was used before with other content.",
+        "Make a new request; if you did not reuse an id, report it.",
+    ),
+    "too-many-requests": Problem(
+        429, "Too many requests for this key or from this address.", "Wait as long as retry_after says."
+    ),
+    "storage-unavailable": Problem(
+        503,
+        "The answer could not be stored, so none was given; nothing was counted.",
+        "Free disk space or bring the database back; the same request can then be sent again.",
+    ),
+    "busy": Problem(503, "The service is busy or stopping.", "Send the same request again a little later."),
+    "internal": Problem(
+        500,
+        "The service failed in a way it did not expect.",
+        "Look in its log under the given correlation id.",
+    ),
+    # keys (M7)
+    "key-mistyped": Problem(
+        422,
+        "The product key is mistyped.",
+        "Compare the named group of the key with the original and enter it again.",
+    ),
+    "key-wrong-kind": Problem(
+        422,
+        "This kind of key does not belong here.",
+        "MAK and retail keys: `volact client install-key` on a machine. KMS host keys: `volact kmshost install-key`.",
+    ),
+    "key-wrong-product": Problem(
+        422,
+        "The key is for another product.",
+        "Install the key of this product, or name the product it is for.",
+    ),
+    "key-unknown": Problem(
+        422,
+        "This publisher's authority does not know the key.",
+        "Check that the key came from this publisher and for this product.",
+    ),
+    "key-blocked": Problem(
+        403, "The publisher has blocked the key.", "Ask the publisher for a replacement key."
+    ),
+    "no-activations-left": Problem(
+        403,
+        "All activations of the key are used.",
+        "Retire machines that no longer need it, or ask the publisher for more; then try again.",
+    ),
+    "machine-not-entitled": Problem(
+        403,
+        "The key is bound to other machines or networks.",
+        "Use it on the machines or networks it was issued for, or ask the publisher to add this one.",
+    ),
+    # machines (PROTOCOL section 5)
+    "machine-blocked": Problem(
+        403,
+        "The publisher has blocked this machine's activation.",
+        "Ask the publisher why, and for a new activation.",
+    ),
+    "reactivated-too-often": Problem(
+        403,
+        "This hardware was set up anew and activated again too often in a year.",
+        "Wait until the oldest of these is a year old, or ask the publisher.",
+    ),
+    "moved-too-often": Problem(
+        403,
+        "This activation has moved to changed hardware too often in a year.",
+        "Wait until the last move is a year old, or ask the publisher.",
+    ),
+    "identity-cloned": Problem(
+        409,
+        "Another machine uses this machine's identity: one of them is a copy.",
+        "Nothing: the client makes itself a new identity and asks again.",
+    ),
+    "machine-is-container": Problem(
+        403,
+        "A container sees the parts of its host and has no identity of its own.",
+        "Activate the machine that runs the container.",
+    ),
+    "activation-returned": Problem(
+        410, "This activation was given back.", "Activate again; it is counted as a new activation."
+    ),
+    "other-machine": Problem(
+        422, "The confirmation is for another machine.", "Apply it on the machine whose request it answers."
+    ),
+    "machine-unidentified": Problem(
+        403,
+        "Nothing of this machine's hardware or system could be read.",
+        "Run the command as an administrator; see `volact client status` for the parts it sees.",
+    ),
+    # the client's own
+    "product-not-installed": Problem(
+        404,
+        "The product's activation file is not installed on this machine.",
+        "Run `volact client install FILE --root ROOT`.",
+    ),
+    "product-ambiguous": Problem(
+        422, "Several products are installed.", "Name the product, as the last argument or with --product."
+    ),
+    "product-unknown": Problem(
+        404, "The publisher has no such product.", "See `volact authority product list`."
+    ),
+    "no-key-installed": Problem(409, "The product has no key.", "Run `volact client install-key KEY`."),
+    "no-request-pending": Problem(
+        409, "There is no request that this answer could belong to.", "Write one with `slmgr /dti FILE`."
+    ),
+    "root-mismatch": Problem(
+        422,
+        "The file is not from the publisher whose root was given.",
+        "Compare the root with the one that the publisher gives out; do not install the file if they differ.",
+    ),
+    "rearms-used-up": Problem(
+        403, "The grace period was reset as often as the product allows.", "Activate the product."
+    ),
+    "lab-publisher": Problem(
+        403, "The grant is from a laboratory publisher.", "Use a real publisher's product file."
+    ),
+    "not-a-laboratory": Problem(
+        422,
+        "Machine facts and clocks from files are taken only under a laboratory publisher.",
+        "Unset VOLACT_MACHINE_FACTS and VOLACT_LAB_CLOCK.",
+    ),
+    # reaching others
+    "authority-unreachable": Problem(
+        502,
+        "The authority could not be reached.",
+        "Check the network and the address; the command can be repeated.",
+    ),
+    "authority-untrusted": Problem(
+        502,
+        "The server at the authority's address did not prove to be the authority.",
+        "Check the address and what stands between (a proxy that opens TLS?); the product file names its keys.",
+    ),
+    "answer-nonsense": Problem(
+        502, "The server's answer is not an answer of an authority.", "Check the address."
+    ),
+    # the authority's administration
+    "already-exists": Problem(409, "It exists already.", "Choose another name, or use the existing one."),
+    "not-set-up": Problem(409, "This role is not set up here.", "Run its `init` command first."),
+    "customer-unknown": Problem(404, "There is no such customer.", "Run `volact authority customer list`."),
+    "label-unknown": Problem(404, "There is no key with this label.", "Run `volact authority key list`."),
+    "activation-unknown": Problem(
+        404, "There is no such activation.", "Run `volact authority activation list`."
+    ),
+    "numbers-used-up": Problem(
+        409,
+        "All labels of this kind of key are used.",
+        "Issue keys of another kind, or set up another publisher.",
+    ),
+    "product-file-invalid": Problem(
+        422, "The product file is not valid.", "Correct the named line and add it again."
+    ),
+    "raise-refused": Problem(
+        422, "The number of activations cannot be set to that.", "Give a larger number."
+    ),
+    "host-activated-too-often": Problem(
+        403,
+        "This host was activated as often as its key allows.",
+        "Ask the publisher for another KMS host key.",
+    ),
+    "delegation-unknown": Problem(
+        404,
+        "The authority has not signed the delegation that is to be extended.",
+        "Activate the host with its key.",
+    ),
+    "operation-not-served": Problem(
+        501, "This authority does not take this operation.", "Ask the publisher for a newer authority."
+    ),
+    # calls, files and programs
+    "usage": Problem(400, "The command was not called rightly.", "See --help."),
+    "data-broken": Problem(
+        500,
+        "A file or store is damaged or cannot be used.",
+        "Restore it from a copy, or set the role up anew.",
+    ),
+    "store-newer": Problem(
+        500,
+        "The store was written by a newer version of volact.",
+        "Install that version or a newer one; an older one does not touch it.",
+    ),
+    "not-writable": Problem(
+        500, "A file or folder cannot be written.", "Check its owner, its rights and the free space."
+    ),
+    "not-readable": Problem(
+        500, "A file or folder cannot be read.", "Check its name, its owner and its rights."
+    ),
+    "key-file-exposed": Problem(
+        500,
+        "A private key can be read by others, so it is not used.",
+        "Set its mode to 0600 (chmod 600 FILE) and consider whether it was copied.",
+    ),
+    "port-taken": Problem(
+        500, "Another program listens on this port.", "Stop it, or choose another port with --listen."
+    ),
+    "program-missing": Problem(
+        500, "A part of volact that this command needs is not installed.", "Install the named extra with pip."
+    ),
+}
+
+
+class Refusal(NamedTuple):
+    """A "no", as a value.
+
+    Attributes:
+        code: a key of `PROBLEMS`.
+        detail: one sentence about this very case; never a secret, a path or SQL.
+        extra: further members of the problem document, e.g. ``count``, ``required``, ``retry_after`` (s).
+        unlisted: what a newer peer said of a code that is not in the list here.
+    """
+
+    code: str
+    detail: str = ""
+    extra: tuple[tuple[str, Any], ...] = ()
+    unlisted: Problem | None = None
+
+    @property
+    def problem(self) -> Problem:
+        """The list's entry for this code."""
+        return self.unlisted or PROBLEMS[self.code]
+
+    @classmethod
+    def received(cls, code: str, detail: str, title: str, extra: tuple[tuple[str, Any], ...] = ()) -> Refusal:
+        """A refusal that a peer sent; a code that only a newer version knows is kept, with the peer's sentence.
+
+        The texts are for a terminal or a log, so characters that would steer it are taken out (T36).
+        """
+        unlisted = Problem(400, _printable(title[:200]), "Ask the one who answered.")
+        return cls(
+            _printable(code[:64]), _printable(detail[:1000]), extra, None if code in PROBLEMS else unlisted
+        )
+
+    def document(self) -> dict[str, Any]:
+        """The problem document of RFC 9457, as JSON-ready members."""
+        entry = self.problem
+        members = {
+            "type": TYPE_PREFIX + self.code,
+            "title": entry.sentence,
+            "status": entry.status,
+            "detail": self.detail or entry.sentence,
+            "code": self.code,
+            "next": entry.next_step,
+        }
+        return {**members, **{name: value for name, value in self.extra if name not in members}}
+
+    def __str__(self) -> str:
+        """The sentence a person reads."""
+        entry = self.problem
+        return f"{entry.sentence} {self.detail}".strip()
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+class VolactError(Exception):
+    """Base of all errors that volact raises on purpose.
+
+    The tree::
+
+        VolactError              exit code
+        ├── DocumentRefused      1   a signed document is broken, forged or not for here
+        ├── Refused              1   a refusal, where a value cannot be returned
+        ├── Unreachable          3   nobody answered, or somebody who is not the one asked
+        ├── UsageError           2   the call itself is wrong
+        └── BrokenData           4   a file or store of ours is damaged, newer, or cannot be read or written
+
+    Attributes:
+        refusal: the code, the detail and, through the code, what the person can do next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, refusal: Refusal) -> None:
+        """Carry `refusal`."""
+        super().__init__(str(refusal))
+        self.refusal = refusal
+
+
+class Refused(VolactError):
+    """A refusal raised where no value can be returned (constructors, deep calls)."""
+
+
+class DocumentRefused(VolactError):
+    """A signed document is broken, forged, out of its time, or not for here: always `document-refused`."""
+
+    def __init__(self, detail: str) -> None:
+        """Say in `detail` which check failed."""
+        super().__init__(Refusal("document-refused", detail))
+
+
+class Unreachable(VolactError):
+    """Nobody answered, or somebody who is not the one asked."""
+
+    exit_code = 3
+
+
+class UsageError(VolactError):
+    """The call itself is wrong."""
+
+    exit_code = 2
+
+    def __init__(self, detail: str, next_step: str = "See --help.") -> None:
+        """Say in `detail` what is wrong with the call and in `next_step` what to do."""
+        super().__init__(Refusal("usage", detail))
+        self.next_step = next_step
+
+
+class BrokenData(VolactError):
+    """A file or store of ours is damaged, of a newer version, or cannot be read or written."""
+
+    exit_code = 4
+
+    def __init__(self, detail: str, code: str = "data-broken") -> None:
+        """Say in `detail` which file and what is wrong with it."""
+        super().__init__(Refusal(code, detail))
