@@ -1,0 +1,252 @@
+"""``make bench``: how fast the authority activates and how fast a product checks, beside this machine's limits.
+
+Sections: a (SQLite), b (check), c (PostgreSQL); ``--only a,b`` chooses. Results go to bench/out/ as JSON, and
+one table is printed. The server runs on core 0, the load generator on core 1; the limits are probed on core 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import check_cold
+import limits
+import prepare
+from load import read_bodies, write_bodies
+
+from volact import quickstart
+from volact.protocol import trust
+
+HERE = Path(__file__).parent
+SERVER_CORE, LOAD_CORE = 0, 1
+CONNECTIONS = 64
+KEY_SIZE = 1_000_000
+NO_LIMITS = {"VOLACT_AUTHORITY_KEY_RATE": "0", "VOLACT_AUTHORITY_SOURCE_RATE": "0"}
+
+
+def drive(bodies: Path, port: int, path: str, *words: str) -> dict[str, Any]:
+    """One run of the load generator, as a process of its own."""
+    done = subprocess.run(
+        [
+            sys.executable, str(HERE / "load.py"), str(bodies), "--port", str(port), "--path", path,
+            "--connections", str(CONNECTIONS), "--core", str(LOAD_CORE), *words,
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    figures = json.loads(done.stdout)
+    assert isinstance(figures, dict)
+    return figures
+
+
+def check_answers(file: Path, publisher: quickstart.Publisher) -> int:
+    """How many answers are confirmations; every hundredth is verified to the root."""
+    bundle = trust.read_bundle(publisher.product_file.read_bytes())
+    roots = trust.open_roots(bundle["root"], publisher.pub, bundle["roots"])
+    confirmed = 0
+    for number, body in enumerate(read_bodies(file)):
+        answer = json.loads(body)
+        if "token" in answer:
+            confirmed += 1
+            if number % 100 == 0:
+                trust.verify(answer, "confirmation", roots)
+    return confirmed
+
+
+@contextlib.contextmanager
+def authority(folder: Path, database: str):  # noqa: ANN201 - a generator of a publisher and its process
+    """A publisher with a MAK of a million, its authority serving on the server's core."""
+    quickstart.ACTIVATIONS = KEY_SIZE
+    os.environ.update(NO_LIMITS)
+    if database:
+        os.environ["VOLACT_AUTHORITY_DATABASE"] = database
+    try:
+        publisher = quickstart.Publisher(folder)
+        publisher.set_up()
+        with limits.on_core(SERVER_CORE):
+            service = publisher.serve()
+        try:
+            yield publisher, service
+        finally:
+            service.stop()
+    finally:
+        os.environ.pop("VOLACT_AUTHORITY_DATABASE", None)
+
+
+def activations(folder: Path, count: int, database: str = "") -> dict[str, Any]:
+    """Sections a and c: activations a second of one authority process, all on one key."""
+    probed = limits.arithmetic(SERVER_CORE)
+    limit = 1 / (2 / probed["verify"] + 1 / probed["sign"])
+    with authority(folder, database) as (publisher, service):
+        figures: dict[str, Any] = {
+            "limit": {**probed, "activations": round(limit), "fsyncs": limits.fsyncs(folder)},
+            "storage": publisher.volact("authority", "status")["storage"],
+        }
+        port = int(publisher.url.rsplit(":", 1)[1])
+        total = count + count // 8
+        bodies = prepare.bundles(publisher, publisher.key(), quickstart.PRODUCT, total)
+        kept, new = folder / "kept.bodies", folder / "new.bodies"
+        write_bodies(kept, bodies[:count])
+        write_bodies(new, bodies[count:])
+        words = ("--tls", "--answers", str(folder / "answers"))
+        figures["kept"] = drive(kept, port, "/v1/requests", *words)
+        figures["kept"]["confirmed"] = check_answers(folder / "answers", publisher)
+        figures["new"] = drive(new, port, "/v1/requests", *words, "--new")
+        figures["new"]["confirmed"] = check_answers(folder / "answers", publisher)
+        figures["rss_mib"] = memory(service.process.pid)
+        tls = publisher.volact.home / "authority"
+        certificate, key = tls / "tls" / "certificate.pem", tls / "tls" / "key.pem"
+        with limits.bare_server(certificate, key, SERVER_CORE) as bare:
+            figures["limit"]["handshakes"] = drive(new, bare, "/", "--tls", "--new", "--seconds", "4")[
+                "per_second"
+            ]
+    figures["kept"]["of_limit"] = round(figures["kept"]["per_second"] / limit, 3)
+    figures["new"]["of_limit"] = round(figures["new"]["per_second"] / figures["limit"]["handshakes"], 3)
+    return figures
+
+
+def memory(pid: int) -> int:
+    """Resident memory of a process, MiB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) // 1024
+    return 0
+
+
+def peer(folder: Path, count: int) -> dict[str, Any]:
+    """sealium, driven the same way: as many connections, one code a machine; plain HTTP, as it comes."""
+    python = os.environ["SEALIUM_PYTHON"]
+    port = quickstart.free_port()
+    words = [python, str(HERE / "sealium_peer.py"), str(folder), str(count), str(port)]
+    subprocess.run(words, check=True, env={**os.environ, "MACHINE_ID_PEPPER": "bench"})
+    with limits.on_core(SERVER_CORE), (folder / "sealium.log").open("wb") as log:
+        process = subprocess.Popen(
+            [python, "-m", "sealium.server.run", "--config", str(folder / "sealium.toml")],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "MACHINE_ID_PEPPER": "bench"},
+        )
+    service = quickstart.Service(process, folder / "sealium.log")
+    try:
+        service.wait_until_listening(("127.0.0.1", port))
+        octets = ("--content-type", "application/octet-stream")
+        figures = drive(folder / "sealium.bodies", port, "/v1/activation", *octets, "--seconds", "20")
+    finally:
+        service.stop()
+    import sqlite3
+
+    with contextlib.closing(sqlite3.connect(folder / "sealium.db")) as database:
+        (figures["confirmed"],) = database.execute(
+            "SELECT count(*) FROM activation_codes WHERE status = 1"
+        ).fetchone()
+    return figures
+
+
+def checks(folder: Path) -> dict[str, Any]:
+    """Section b: check() on an activated machine."""
+    publisher = quickstart.Publisher(folder)
+    publisher.set_up()
+    service = publisher.serve()
+    name = next(iter(quickstart.MACHINES))
+    machine = quickstart.machine(folder, name)
+    try:
+        quickstart.activate(machine, name, publisher)
+    finally:
+        service.stop()
+    return check_cold.measure(quickstart.PRODUCT, publisher.pub, machine.environ)
+
+
+def verdict(good: bool) -> str:
+    """How the table says whether a bound holds."""
+    return "holds" if good else "MISSED"
+
+
+def table(results: dict[str, Any]) -> str:
+    """The figures beside their limits and bounds, for people."""
+    rows: list[tuple[str, str, str, str]] = []
+    for section, title in (("a", "SQLite"), ("c", "PostgreSQL")):
+        if section not in results:
+            continue
+        found = results[section]
+        kept, new, limit = found["kept"], found["new"], found["limit"]
+        rows.append((
+            f"activations/s, kept alive, {title}",
+            f"{kept['per_second']:.0f}",
+            f"{limit['activations']} (2 verify + 1 sign)",
+            f"{kept['of_limit']:.2f} of the limit; bound 0.50 {verdict(kept['of_limit'] >= 0.5) if section == 'a' else ''}",
+        ))  # fmt: skip
+        rows.append(("  p99, ms", f"{kept['p99_ms']:.1f}", "50", verdict(kept["p99_ms"] < 50)))
+        rows.append((
+            "activations/s, new TLS connection each",
+            f"{new['per_second']:.0f}",
+            f"{limit['handshakes']:.0f} (handshakes of a bare server)",
+            f"{new['of_limit']:.2f} of the limit; generator at {new['generator_cpu']:.2f} of its core",
+        ))  # fmt: skip
+        rows.append(("  storage", json.dumps(found["storage"]), f"{limit['fsyncs']:.0f} fsyncs/s", ""))
+        rows.append(
+            ("  confirmed", f"{kept['confirmed']} + {new['confirmed']}", "", f"RSS {found['rss_mib']} MiB")
+        )
+    if "sealium" in results:
+        rate = results["sealium"]["per_second"]
+        times = results["a"]["kept"]["per_second"] / rate
+        rows.append(
+            (
+                "sealium, activations/s",
+                f"{rate:.0f}",
+                "",
+                f"{times:.1f} times; bound 20 {verdict(times >= 20)}",
+            )
+        )
+    if "b" in results:
+        b = results["b"]
+        rows.append(("check(), cold process, ms", f"{b['cold_ms']}", f"{b['floor_ms']}",
+                     f"{b['ratio']} of the floor; bound 1.2 {verdict(b['ratio'] <= 1.2)}"))  # fmt: skip
+        rows.append(("check(), warm, ms", f"{b['warm_p50_ms']} (p99 {b['warm_p99_ms']})", "0.5",
+                     verdict(b["warm_p50_ms"] < 0.5)))  # fmt: skip
+    return quickstart.console.table(rows, ("what", "measured", "limit", "verdict"))
+
+
+def main() -> None:
+    """Run the chosen sections, store the figures, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="a,b,c")
+    parser.add_argument("--count", type=int, default=40_000, help="activations in sections a and c")
+    parser.add_argument("--peer-count", type=int, default=3_000)
+    options = parser.parse_args()
+    chosen, results = options.only.split(","), {}
+    results["when"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    with tempfile.TemporaryDirectory(prefix="volact-bench-") as name:
+        folder = Path(name)
+        for section in chosen:
+            (folder / section).mkdir()
+            print(f"section {section} ...", file=sys.stderr, flush=True)
+            if section == "a":
+                results["a"] = activations(folder / "a", options.count)
+                if "SEALIUM_PYTHON" in os.environ:
+                    print("sealium ...", file=sys.stderr, flush=True)
+                    (folder / "sealium").mkdir()
+                    results["sealium"] = peer(folder / "sealium", options.peer_count)
+            elif section == "b":
+                results["b"] = checks(folder / "b")
+            elif section == "c":
+                from postgres import Cluster
+
+                with Cluster() as cluster:
+                    results["c"] = activations(folder / "c", options.count, cluster.database("bench"))
+    out = HERE / "out"
+    out.mkdir(exist_ok=True)
+    (out / f"bench-{results['when'].replace(':', '')}.json").write_text(json.dumps(results, indent=2))
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
