@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hashlib
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +17,12 @@ PRODUCT_ID_MAX = 64
 THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 ID = re.compile(r"[A-Za-z0-9_-]{22}")
 
-COORDINATE_BYTES = 32
+# Standard base64's alphabet to base64url's and back; what base64url does not have becomes what base64 refuses.
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+_FROM_URL = bytes.maketrans(b"-_+/=", b"+/!!!")
+_PADDING = (b"", b"===", b"==", b"=")
+# By length modulo 4: the last characters that leave no bit set behind the last byte.
+_LAST = ("", "", "AQgw", "AEIMQUYcgkosw048")
 _JWK_MEMBERS = {"kty", "crv", "x", "y"}
 
 
@@ -66,7 +71,7 @@ class Jwk(NamedTuple):
 
 def b64u(data: bytes) -> str:
     """base64url without padding (RFC 4648 section 5)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL).rstrip(b"=").decode("ascii")
 
 
 def unb64u(text: str) -> bytes:
@@ -75,11 +80,14 @@ def unb64u(text: str) -> bytes:
     Raises:
         DocumentRefused: on padding, blanks, other characters, or bits set behind the last byte.
     """
+    rest = len(text) % 4
     try:
-        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        data = binascii.a2b_base64(
+            text.encode("ascii").translate(_FROM_URL) + _PADDING[rest], strict_mode=True
+        )
     except ValueError:
         raise DocumentRefused("not base64url") from None
-    if b64u(data) != text:
+    if rest and text[-1] not in _LAST[rest]:
         raise DocumentRefused("not canonical base64url")
     return data
 

@@ -60,6 +60,11 @@ PROBLEMS: dict[str, Problem] = {
         "Free disk space or bring the database back; the same request can then be sent again.",
     ),
     "busy": Problem(503, "The service is busy or stopping.", "Send the same request again a little later."),
+    "authority-expired": Problem(
+        503,
+        "The authority's working key is past its end, so it signs nothing.",
+        "The publisher renews its delegation with the root key; the same request can then be sent again.",
+    ),
     "internal": Problem(
         500,
         "The service failed in a way it did not expect.",
@@ -156,6 +161,9 @@ PROBLEMS: dict[str, Problem] = {
         422,
         "The file is not from the publisher whose root was given.",
         "Compare the root with the one that the publisher gives out; do not install the file if they differ.",
+    ),
+    "in-use": Problem(
+        409, "Another volact command is at work here.", "Wait until it has ended, then repeat yours."
     ),
     "rearms-used-up": Problem(
         403, "The grace period was reset as often as the product allows.", "Activate the product."
