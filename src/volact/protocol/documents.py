@@ -7,11 +7,12 @@ A claim that is not in a document's row is kept and ignored, unless `must` names
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from volact.protocol import ids, jws
 from volact.protocol.ids import Jwk
 from volact.protocol.problems import DocumentRefused
+from volact.protocol.values import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,12 +49,7 @@ def _bool(value: object) -> bool:
     return isinstance(value, bool)
 
 
-def _thumbprint(value: object) -> bool:
-    return isinstance(value, str) and ids.THUMBPRINT.fullmatch(value) is not None
-
-
-def _id(value: object) -> bool:
-    return isinstance(value, str) and ids.ID.fullmatch(value) is not None
+_thumbprint, _id = ids.is_thumbprint, ids.is_id
 
 
 def _id_or_null(value: object) -> bool:
@@ -127,7 +123,7 @@ _Check = tuple[str, "Callable[[object], bool]"]
 
 COMMON: tuple[_Check, ...] = (
     ("v", lambda value: type(value) is int and value == VERSION),
-    ("pub", _thumbprint),
+    ("pub", ids.is_thumbprint),
     ("lab", _bool),
     ("iss", _thumbprint),
     ("iat", _integer),
@@ -142,7 +138,7 @@ class Row(NamedTuple):
     Attributes:
         claims: names and types of what every such document has, in the order in which they are written.
         optional: names and types of what may be there; written last.
-        when: what else is there for one value of ``op``, ``rol`` or ``ver``: selector -> claims.
+        when: all that is there for one value of ``op``, ``rol`` or ``ver``, and under "" for the other values.
         selector: the claim that chooses in `when`.
         limit: bytes of the longest token.
     """
@@ -157,7 +153,17 @@ class Row(NamedTuple):
         """The required claims of the document that has `claims`."""
         if not self.selector:
             return self.claims
-        return self.claims + self.when.get(str(claims.get(self.selector)), self.when.get("", ()))
+        return self.when.get(str(claims.get(self.selector))) or self.when.get("") or self.claims
+
+
+def _variants(
+    selector: str,
+    claims: tuple[_Check, ...],
+    when: Mapping[str, tuple[_Check, ...]],
+    limit: int = jws.MAX_BYTES,
+) -> Row:
+    """A row whose documents have `claims` and, by the value of `selector`, those of `when` besides."""
+    return Row(claims, (), {value: claims + more for value, more in when.items()}, selector, limit)
 
 
 _SUB: _Check = ("sub", _thumbprint)
@@ -168,23 +174,24 @@ _KEY: _Check = ("key", _thumbprint)
 _REQ: _Check = ("req", _id)
 _FP: _Check = ("fp", _fingerprint)
 _CNF: _Check = ("cnf", _confirmation_key)
+_PROOF_OP: _Check = ("op", _one_of(*PROOF_OPS))
 
 TABLE: Mapping[str, Row] = {
-    "root": Row(
+    "root": _variants(
+        "ver",
         (_SUB, ("ver", _integer), _CNF, ("rvk", _revocations)),
-        when={"1": (), "": (("keys", _array(_id)),)},
-        selector="ver",
-        limit=jws.MAX_BYTES_LARGE,
+        {"1": (), "": (("keys", _array(_id)),)},
+        jws.MAX_BYTES_LARGE,
     ),
-    "delegation": Row(
+    "delegation": _variants(
+        "rol",
         (_SUB, _EXP, _CNF, ("rol", _one_of(*ROLES)), ("prd", _products), ("lmax", _integer)),
-        when={
+        {
             "issuer": (("dmax", _integer),),
             "status": (),
             "kms-host": (("cus", _text), ("min_ver", _per_product), ("act", _id), ("cmax", _integer)),
         },
-        selector="rol",
-        limit=jws.MAX_BYTES_LARGE,
+        jws.MAX_BYTES_LARGE,
     ),
     "product": Row(
         (
@@ -198,15 +205,18 @@ TABLE: Mapping[str, Row] = {
         ),
         limit=jws.MAX_BYTES_LARGE,
     ),
-    "request": Row(
+    "request": _variants(
+        "op",
         (_SUB, _AUD, ("op", _one_of(*REQUEST_OPS)), _PRD, _KEY, _FP),
-        when={"return": (("ref", _id),), "extend": (("ref", _id),)},
-        selector="op",
+        {"return": (("ref", _id),), "extend": (("ref", _id),)},
     ),
-    "key-proof": Row(
-        (_AUD, ("op", _one_of(*PROOF_OPS)), _PRD),
-        when={"remaining": (_EXP,), "": (_SUB, ("dig", _thumbprint))},
-        selector="op",
+    "key-proof": _variants(
+        "op",
+        (),
+        {
+            "remaining": (_AUD, _EXP, _PROOF_OP, _PRD),
+            "": (_SUB, _AUD, _PROOF_OP, _PRD, ("dig", _thumbprint)),
+        },
     ),
     "confirmation": Row((_SUB, _PRD, _KEY, ("act", _id), _FP, _REQ)),
     "statement": Row(
@@ -317,13 +327,11 @@ def read(name: str, kid: str, payload: bytes, token: str) -> Document:
 
 
 def _check(row: Row, claims: dict[str, Any], name: str) -> None:
-    for claim, check in COMMON:
-        if claim not in claims or not check(claims[claim]):
-            raise DocumentRefused(f"{name}: {claim} is missing or not what it must be")
     required = row.checks(claims)
-    for claim, check in required:
-        if claim not in claims or not check(claims[claim]):
-            raise DocumentRefused(f"{name}: {claim} is missing or not what it must be")
+    for checks in (COMMON, required):
+        for claim, check in checks:
+            if claim not in claims or not check(claims[claim]):
+                raise DocumentRefused(f"{name}: {claim} is missing or not what it must be")
     for claim, check in row.optional:
         if claim in claims and not check(claims[claim]):
             raise DocumentRefused(f"{name}: {claim} is not what it must be")

@@ -5,17 +5,19 @@ from __future__ import annotations
 import binascii
 import hashlib
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from volact.protocol.problems import DocumentRefused
+from volact.protocol.values import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PRODUCT_ID = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*")
 PRODUCT_ID_MAX = 64
-THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
-ID = re.compile(r"[A-Za-z0-9_-]{22}")
+THUMBPRINT_CHARACTERS = 43
+ID_CHARACTERS = 22
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 # Standard base64's alphabet to base64url's and back; what base64url does not have becomes what base64 refuses.
 _TO_URL = bytes.maketrans(b"+/", b"-_")
@@ -62,9 +64,7 @@ class Jwk(NamedTuple):
         x, y = value["x"], value["y"]
         if value["kty"] != "EC" or value["crv"] != "P-256":
             raise DocumentRefused("the key is not of the curve P-256")
-        if not (
-            isinstance(x, str) and isinstance(y, str) and THUMBPRINT.fullmatch(x) and THUMBPRINT.fullmatch(y)
-        ):
+        if not (is_thumbprint(x) and is_thumbprint(y)):
             raise DocumentRefused("x and y of a jwk have 43 characters each")
         return cls(x, y)
 
@@ -100,6 +100,16 @@ def digest(data: bytes) -> str:
 def is_product_id(text: object) -> bool:
     """Whether `text` is a product id, e.g. ``com.example.cad``."""
     return isinstance(text, str) and len(text) <= PRODUCT_ID_MAX and PRODUCT_ID.fullmatch(text) is not None
+
+
+def is_thumbprint(text: object) -> bool:
+    """Whether `text` has the form of a thumbprint or digest: 43 characters of base64url."""
+    return isinstance(text, str) and len(text) == THUMBPRINT_CHARACTERS and not text.strip(_ALPHABET)
+
+
+def is_id(text: object) -> bool:
+    """Whether `text` has the form of an id: 22 characters of base64url."""
+    return isinstance(text, str) and len(text) == ID_CHARACTERS and not text.strip(_ALPHABET)
 
 
 # Damm, "Total anti-symmetrische Quasigruppen" (2004): finds every single wrong digit and every neighbour swap.

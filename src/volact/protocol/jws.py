@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
-from volact.protocol.ids import THUMBPRINT, Jwk, b64u, unb64u
+from volact.protocol.ids import THUMBPRINT_CHARACTERS, Jwk, b64u, is_thumbprint, unb64u
 from volact.protocol.problems import DocumentRefused
+from volact.protocol.values import NamedTuple
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
@@ -33,10 +34,13 @@ _HALF = 32
 _PARTS = 3
 _ES256 = ec.ECDSA(hashes.SHA256())
 _ES256_DETERMINISTIC = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
-_WRITTEN_HEADER = re.compile(rb'\{"alg":"ES256","kid":"([A-Za-z0-9_-]{43})","typ":"([a-z+-]{1,40})"\}')
+# The header as it is written; any other JSON with the same members is read too. No patterns: they start slowly.
+_BEFORE_KID, _BEFORE_TYP, _AFTER_TYP = '{"alg":"ES256","kid":"', '","typ":"', '"}'
+_KID_AT, _TYP_AT = len(_BEFORE_KID), len(_BEFORE_KID) + THUMBPRINT_CHARACTERS + len(_BEFORE_TYP)
+_TYP_LETTERS = "abcdefghijklmnopqrstuvwxyz+-"
 _HEADER_MEMBERS = {"alg", "kid", "typ"}
 # A string, or one without its end: what cannot fail to match is never tried again, so the scan stays linear.
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+_STRING = r'(?s)"[^"\\]*(?:\\.[^"\\]*)*"?'  # compiled when a text looks deep, not at every start
 _INTEGER_DIGITS = 17
 
 
@@ -79,16 +83,22 @@ def split(token: object, *, limit: int = MAX_BYTES) -> Token:
 
 
 def _read_header(header: bytes) -> tuple[str, str]:
-    written = _WRITTEN_HEADER.fullmatch(header)
-    if written:
-        return written[1].decode("ascii"), written[2].decode("ascii")
+    written = header.decode("latin-1")
+    kid, typ = written[_KID_AT : _TYP_AT - len(_BEFORE_TYP)], written[_TYP_AT : -len(_AFTER_TYP)]
+    if (
+        written == f"{_BEFORE_KID}{kid}{_BEFORE_TYP}{typ}{_AFTER_TYP}"
+        and is_thumbprint(kid)
+        and typ
+        and not typ.strip(_TYP_LETTERS)
+    ):
+        return kid, typ
     members = read_json(header)
     if members.keys() != _HEADER_MEMBERS:
         raise DocumentRefused("the header has exactly alg, kid and typ")
     kid, typ = members["kid"], members["typ"]
     if members["alg"] != ALG:
         raise DocumentRefused("the algorithm is not ES256")
-    if not isinstance(kid, str) or not THUMBPRINT.fullmatch(kid) or not isinstance(typ, str):
+    if not is_thumbprint(kid) or not isinstance(typ, str):
         raise DocumentRefused("kid or typ of the header is not what it must be")
     return kid, typ
 
@@ -173,7 +183,7 @@ def write_json(value: dict[str, Any]) -> bytes:
 
 def _depth(text: str) -> int:
     deepest = depth = 0
-    for character in _STRING.sub("", text):
+    for character in re.sub(_STRING, "", text):
         if character in "[{":
             depth += 1
             deepest = max(deepest, depth)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from volact.protocol.problems import Refusal
+from volact.protocol.values import NamedTuple
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 KINDS = {"M": "mak", "R": "retail", "H": "kms-host"}

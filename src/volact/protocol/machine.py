@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from volact.protocol.documents import FP_LENGTHS
 from volact.protocol.ids import b64u
+from volact.protocol.values import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

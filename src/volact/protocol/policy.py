@@ -5,10 +5,11 @@ All durations are integer seconds. The constants below the class are not a produ
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from volact.protocol.ids import is_product_id
 from volact.protocol.problems import DocumentRefused
+from volact.protocol.values import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

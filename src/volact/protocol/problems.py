@@ -7,7 +7,9 @@ HTTP into a problem document, the command line into a sentence and an exit code.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
+
+from volact.protocol.values import NamedTuple
 
 TYPE_PREFIX = "urn:volact:problem:"
 """`type` of a problem document is this and the code; nothing is fetched from it."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from volact.protocol.ids import b64u
 from volact.protocol.problems import DocumentRefused
+from volact.protocol.values import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

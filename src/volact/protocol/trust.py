@@ -23,11 +23,12 @@ the numbers. A document is judged *as of its signing* (PROTOCOL section 3): no c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from volact.protocol import documents, ids, jws, policy
 from volact.protocol.ids import Jwk
 from volact.protocol.problems import DocumentRefused
+from volact.protocol.values import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -495,6 +496,7 @@ def check_proof_fits(proof: Document, request: Document | None, *, pub: str, lab
         if claims["op"] != "remaining" or claims["exp"] > proof.iat + policy.REMAINING_PROOF:
             raise DocumentRefused("key-proof: not for the remaining count, or for too long")
         return
+    check_publisher(request, pub, lab=lab)
     if claims["op"] != request["op"] or claims["prd"] != request["prd"]:
         raise DocumentRefused("key-proof: for another operation or product")
     if claims["sub"] != request["iss"] or proof.kid != request["key"]:
