@@ -89,7 +89,7 @@ def activations(folder: Path, count: int, database: str = "") -> dict[str, Any]:
     with authority(folder, database) as (publisher, service):
         figures: dict[str, Any] = {
             "limit": {**probed, "activations": round(limit), "fsyncs": limits.fsyncs(folder)},
-            "storage": publisher.volact("authority", "status")["storage"],
+            "storage": storage_of(service.log),
         }
         port = int(publisher.url.rsplit(":", 1)[1])
         total = count + count // 8
@@ -112,6 +112,14 @@ def activations(folder: Path, count: int, database: str = "") -> dict[str, Any]:
     figures["kept"]["of_limit"] = round(figures["kept"]["per_second"] / limit, 3)
     figures["new"]["of_limit"] = round(figures["new"]["per_second"] / figures["limit"]["handshakes"], 3)
     return figures
+
+
+def storage_of(log: Path) -> str:
+    """What the authority said of its store when it began to serve."""
+    for line in log.read_text().splitlines():
+        if line.startswith("{") and "store" in (said := json.loads(line)):
+            return str(said["store"])
+    return "not said"
 
 
 def memory(pid: int) -> int:
@@ -191,7 +199,7 @@ def table(results: dict[str, Any]) -> str:
             f"{limit['handshakes']:.0f} (handshakes of a bare server)",
             f"{new['of_limit']:.2f} of the limit; generator at {new['generator_cpu']:.2f} of its core",
         ))  # fmt: skip
-        rows.append(("  storage", json.dumps(found["storage"]), f"{limit['fsyncs']:.0f} fsyncs/s", ""))
+        rows.append(("  storage", found["storage"], f"{limit['fsyncs']:.0f} fsyncs/s", ""))
         rows.append(
             ("  confirmed", f"{kept['confirmed']} + {new['confirmed']}", "", f"RSS {found['rss_mib']} MiB")
         )

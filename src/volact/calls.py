@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 TIMEOUT = 10.0
 """Seconds for connecting and for each read."""
-MAX_ANSWER = 32 * 1024 * 1024
+MAX_ANSWER = 65 * 1024 * 1024
+"""The largest is a status list: its body of at most 64 MiB, and its head."""
 _JSON = "application/json"
 
 
@@ -121,6 +122,8 @@ class Caller:
             connection.request(method, self._prefix + path, data, headers)
             response = connection.getresponse()
             body = response.read(MAX_ANSWER + 1)
+            if response.length and len(body) <= MAX_ANSWER:
+                raise http.client.IncompleteRead(body, response.length)
         except (OSError, http.client.HTTPException) as error:
             self.close()
             reason = str(error) or type(error).__name__

@@ -42,7 +42,7 @@ class SystemClock:
 
     def boot(self) -> str:
         """The kernel's boot id."""
-        with open(_BOOT_ID, encoding="ascii") as file:
+        with open(_BOOT_ID, encoding="utf-8") as file:
             return file.read().strip()
 
 
@@ -59,7 +59,7 @@ class LabClock(SystemClock):
 
     def now(self) -> int:
         """Wall time as the file moves it."""
-        with open(self._path, encoding="ascii") as file:
+        with open(self._path, encoding="utf-8") as file:
             text = file.read().strip()
         return moved(text, int(time.time()))
 

@@ -4,8 +4,6 @@ The first that is set wins: environment variable, row of the role's ``setting`` 
 A name that nobody knows is an error with its line and the nearest name, never ignored.
 """
 
-from __future__ import annotations
-
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +15,7 @@ HOME = "VOLACT_HOME"
 SYSTEM_HOME = "/var/lib/volact"
 
 
-def home_name(environ: Mapping[str, str] = os.environ) -> str:
+def home_name(environ: "Mapping[str, str]" = os.environ) -> str:
     """The folder that holds everything: VOLACT_HOME, else the system's for root, else the user's data folder."""
     if environ.get(HOME):
         return environ[HOME]
@@ -27,7 +25,13 @@ def home_name(environ: Mapping[str, str] = os.environ) -> str:
     return os.path.join(data, "volact")
 
 
-def home(environ: Mapping[str, str] = os.environ) -> Path:
+def reading_homes(environ: "Mapping[str, str]" = os.environ) -> tuple[str, ...]:
+    """Where `check()` looks, in this order: VOLACT_HOME alone if set, else the system's folder, then the user's."""
+    own = home_name(environ)
+    return (own,) if environ.get(HOME) or own == SYSTEM_HOME else (SYSTEM_HOME, own)
+
+
+def home(environ: "Mapping[str, str]" = os.environ) -> "Path":
     """`home_name` as a path."""
     from pathlib import Path  # noqa: PLC0415 - check() does without, see docs/adr/0002
 
@@ -48,7 +52,7 @@ class AuthoritySettings(NamedTuple):
     log_level: str = "info"
 
 
-HELP: Mapping[str, Mapping[str, str]] = {
+HELP: "Mapping[str, Mapping[str, str]]" = {
     "authority": {
         "listen": "address and port of the public HTTPS listener",
         "database": "URL of a PostgreSQL database; empty: SQLite in the role's folder",
@@ -62,14 +66,14 @@ HELP: Mapping[str, Mapping[str, str]] = {
     }
 }
 
-ROLES: Mapping[str, type] = {"authority": AuthoritySettings}
+ROLES: "Mapping[str, type]" = {"authority": AuthoritySettings}
 
 
 class SettingInvalid(ValueError):
     """A setting is unknown or not of its type; the message names where it stands and what would be right."""
 
 
-def load(role: str, folder: Path, environ: Mapping[str, str], rows: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401
+def load(role: str, folder: "Path", environ: "Mapping[str, str]", rows: "Mapping[str, str] | None" = None) -> Any:  # noqa: ANN401
     """The settings of `role` (an instance of its class in `ROLES`), from `folder`/ROLE.toml and the others.
 
     Raises:
@@ -100,10 +104,10 @@ def _typed(name: str, value: object, default: object, where: str) -> Any:  # noq
     return value
 
 
-_NAMES: Mapping[type, str] = {int: "a whole number", bool: "true or false", str: "a text"}
+_NAMES: "Mapping[type, str]" = {int: "a whole number", bool: "true or false", str: "a text"}
 
 
-def _from_toml(path: Path, defaults: Mapping[str, object]) -> dict[str, Any]:
+def _from_toml(path: "Path", defaults: "Mapping[str, object]") -> dict[str, Any]:
     import tomllib  # noqa: PLC0415 - check() reads no settings and must not pay for it
 
     try:
@@ -137,7 +141,7 @@ def line_of(text: str, name: str, section: str = "") -> int:
     return 1
 
 
-def nearest(name: str, known: Mapping[str, object]) -> str:
+def nearest(name: str, known: "Mapping[str, object]") -> str:
     """`` (did you mean 'x'?)``, or nothing if no known name is near."""
     import difflib  # noqa: PLC0415 - only for an error
 

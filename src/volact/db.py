@@ -36,7 +36,8 @@ _VERSION_TABLE = "alembic_version"
 
 # PostgreSQL's SQLSTATE: disk full and other exhausted resources, lost connections, a server that stops.
 _PG_STORAGE = ("53", "57P", "58", "08")
-_PG_BUSY = ("40", "55P03")
+# A unique row that another process wrote first counts as busy: the repetition finds it.
+_PG_BUSY = ("40", "55P03", "23505")
 
 
 class StoreError(Exception):

@@ -1,0 +1,217 @@
+"""Write docs/cli.md to standard output: every command's help, and the shape of its JSON as it really answers.
+
+Runs all commands once in a temporary laboratory, the authority served on loopback, so that the page cannot say
+what the commands do not do. `make docs` stores the result; `make test` compares.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from volact import quickstart
+from volact.client.cli import parser as client_parser
+from volact.protocol.problems import PROBLEMS
+
+HEAD = """\
+# Commands
+
+This page is generated (`make docs`) by running every command; `make test` fails when it is out of date.
+
+- `--json`: standard output is exactly one JSON value; prose and progress go to standard error. A refusal is its
+  problem document (RFC 9457) there. The shapes below are append-only: members are added, never renamed or removed.
+- Exit codes: 0 done, 1 refused (the code is printed), 2 usage, 3 could not reach, 4 broken data.
+- `KEY` may be `-` (standard input) or `@FILE` everywhere, so that no key stands in a list of processes.
+- Times are RFC 3339, UTC. `VOLACT_HOME` holds everything: by default the system's folder for root, the user's data
+  folder otherwise.
+"""
+BIN = Path(sys.executable).parent
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+
+
+def kind(value: Any) -> Any:
+    """The shape of a JSON value: names and types, no values."""
+    if isinstance(value, dict):
+        return {name: kind(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [kind(value[0])] if value else []
+    if isinstance(value, str):
+        return "time" if TIME.fullmatch(value) else "text"
+    return "null" if value is None else {bool: "true or false", int: "number"}[type(value)]
+
+
+def merged(left: Any, right: Any) -> Any:
+    """One shape for two answers of the same command."""
+    if left in (None, []):
+        return right
+    if right in (left, []):
+        return left
+    if isinstance(left, dict) and isinstance(right, dict):
+        return {name: merged(left.get(name), right.get(name, left.get(name))) for name in {**left, **right}}
+    if isinstance(left, list) and isinstance(right, list):
+        return [merged(left[0], right[0])]
+    if "null" in (left, right):
+        other = right if left == "null" else left
+        return other if not isinstance(other, str) else f"{other.removesuffix(' or null')} or null"
+    return (
+        left
+        if isinstance(left, dict | list)
+        else f"{left} or {right}"
+        if str(right) not in str(left)
+        else left
+    )
+
+
+class Scenario:
+    """Runs commands and remembers the shapes of what they answer."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self.shapes: dict[str, Any] = {}
+
+    def __call__(
+        self, run: quickstart.Volact, name: str, *words: str, stdin: str = "", program: str = "volact"
+    ) -> Any:
+        """Run `name` with `words`; its answer's shape is kept under `name`."""
+        done = subprocess.run(
+            [str(BIN / program), *name.split(), *words, "--json"],
+            env=run.environ,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise SystemExit(f"{program} {name} {words}: {done.stdout}{done.stderr}")
+        value = json.loads(done.stdout)
+        key = f"{program} {name}"
+        self.shapes[key] = merged(self.shapes[key], kind(value)) if key in self.shapes else kind(value)
+        return value
+
+
+@contextmanager
+def laboratory() -> Iterator[tuple[Path, quickstart.Publisher]]:
+    """A temporary folder with an empty publisher."""
+    with tempfile.TemporaryDirectory(prefix="volact-docs-") as name:
+        yield Path(name), quickstart.Publisher(Path(name))
+
+
+def authority(scenario: Scenario, folder: Path, home: quickstart.Volact, url: str) -> tuple[str, str]:
+    """Run the authority's commands; say the root and a MAK."""
+    toml = folder / "product.toml"
+    toml.write_text(quickstart.PRODUCT_FILE.format(url=url), "utf-8")
+    root = scenario(home, "authority init", "--name", "Example Software", "--url", url, "--lab")["root"]
+    scenario(home, "authority product add", str(toml))
+    scenario(home, "authority product list")
+    scenario(home, "authority product export", quickstart.PRODUCT, "-o", str(folder / "cad.volact-product"))
+    scenario(home, "authority customer add", "Example Manufacturing")
+    scenario(home, "authority customer list")
+    issue = ("--product", quickstart.PRODUCT, "--customer", "Example Manufacturing", "--kind", "mak")
+    made = scenario(home, "authority key issue", *issue, "--activations", "100")
+    label = made["labels"][0]
+    scenario(home, "authority key list")
+    scenario(home, "authority key show", label)
+    scenario(home, "authority key bind", label, "--networks", "127.0.0.0/8")
+    scenario(home, "authority key bind", label, "--networks", "")
+    scenario(home, "authority key raise", label, "120")
+    return root, made["keys"][0]
+
+
+def machine(scenario: Scenario, home: quickstart.Volact, product: Path, root: str, key: str) -> None:
+    """Run the client's commands, and slmgr's, on a machine."""
+    scenario(home, "client install", str(product), "--root", root)
+    scenario(home, "client status")
+    scenario(home, "client install-key", "-", stdin=key + "\n")
+    scenario(home, "client run", "--once")
+    scenario(home, "client activate")
+    scenario(home, "client status")
+    scenario(home, "client events")
+    for switch in ("/dli", "/dlv", "/xpr"):
+        scenario(home, switch, program="slmgr")
+    scenario(home, "client generalize")
+    scenario(home, "/ipk", "-", stdin=key + "\n", program="slmgr")
+    scenario(home, "/ato", program="slmgr")
+
+
+def by_file(
+    scenario: Scenario, folder: Path, home: quickstart.Volact, authority_home: quickstart.Volact, key: str
+) -> str:
+    """Carry a request and its answer by file on another machine; say the activation's id."""
+    scenario(home, "/ipk", "-", stdin=key + "\n", program="slmgr")
+    request, response = str(folder / "request.json"), str(folder / "response.json")
+    scenario(home, "/dti", request, program="slmgr")
+    scenario(authority_home, "authority answer", request, "-o", response)
+    scenario(home, "/atp", response, program="slmgr")
+    scenario(home, "/upk", program="slmgr")
+    scenario(home, "/rearm", program="slmgr")
+    return str(scenario(authority_home, "authority activation list")[0]["activation"])
+
+
+def play() -> dict[str, Any]:
+    """Run everything once; command -> shape of its answer."""
+    scenario = Scenario()
+    with laboratory() as (folder, _):
+        port = quickstart.free_port()
+        home = quickstart.Volact(folder / "publisher")
+        home.home.mkdir()
+        root, key = authority(scenario, folder, home, f"https://127.0.0.1:{port}")
+        product = folder / "cad.volact-product"
+        words = ("authority", "serve", "--listen", f"127.0.0.1:{port}", "--json")
+        service = home.serve(*words, log=folder / "log", address=("127.0.0.1", port))
+        try:
+            names = list(quickstart.MACHINES)
+            machine(scenario, quickstart.machine(folder, names[0]), product, root, key)
+            other = quickstart.machine(folder, names[1])
+            scenario(other, "client install", str(product), "--root", root)
+            act = by_file(scenario, folder, other, home, key)
+        finally:
+            service.stop()
+        for line in (folder / "log").read_text("utf-8").splitlines():
+            if line.startswith('{"listening"'):
+                scenario.shapes["volact authority serve"] = kind(json.loads(line))
+        scenario(home, "authority activation block", act)
+        scenario(home, "authority key block", key.rsplit("-", 1)[1])
+        scenario(home, "authority key list")
+    return scenario.shapes
+
+
+def help_of(*words: str) -> str:
+    """What a command's --help says, at 100 columns, without colours."""
+    environ = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb", "PYTHON_COLORS": "0"}
+    done = subprocess.run(
+        [str(BIN / words[0]), *words[1:], "--help"], env=environ, capture_output=True, text=True, check=True
+    )
+    return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+
+
+def main() -> int:
+    """Print the page."""
+    os.environ.pop("VOLACT_HOME", None)
+    shapes = play()
+    documented = {f"volact client {name}" for name in client_parser()._subparsers._group_actions[0].choices}  # type: ignore[union-attr]  # noqa: SLF001 - argparse has no other way
+    missing = documented - set(shapes)
+    if missing:
+        raise SystemExit(f"commands that no scenario runs: {', '.join(sorted(missing))}")
+    print(HEAD)
+    print(f"## slmgr\n\n```\n{help_of('slmgr')}\n```\n")
+    for name, shape in sorted(shapes.items(), key=lambda one: (one[0].startswith("slmgr"), one[0])):
+        words = name.split()
+        print(f"## {name}\n")
+        if words[0] == "volact":
+            print(f"```\n{help_of('volact', *words[1:])}\n```\n")
+        print(f"```\n{json.dumps(shape, indent=2)}\n```\n")
+    print("## volact quickstart\n\n```\n" + help_of("volact", "quickstart") + "\n```\n")
+    print("## Refusal codes\n\n| code | HTTP | what | what to do |\n| --- | --- | --- | --- |")
+    for code, problem in sorted(PROBLEMS.items()):
+        print(f"| `{code}` | {problem.status} | {problem.sentence} | {problem.next_step} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

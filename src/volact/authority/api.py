@@ -1,0 +1,188 @@
+"""The authority's HTTP face (PROTOCOL section 2). No administrative verb is reachable here.
+
+`POST /v1/requests`
+    Takes a bundle ``{"token", "jwk", "proof"}`` (`extend` has ``usage`` in the place of ``proof``), or ``{"proof"}``
+    for the remaining count; answers a bundle ``{"token", "chain", "roots"}``. Or takes ``{"requests": [...]}`` with
+    1 to 100 of these and answers ``{"answers": [bundle or problem, ...]}`` in their order.
+`GET /v1/status`
+    The status list: its head's bundle as one line of JSON, then its body. ``ETag`` is ``"IAT.VER"``.
+`GET /v1/root`
+    ``{"root": {"token", "jwk"}, "roots": [...]}``.
+
+Every refusal is a problem document, `application/problem+json`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from litestar import Litestar, Request, Response, get
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+
+from volact import http
+from volact.authority import records, statuslist
+from volact.authority.asks import Sent
+from volact.authority.bodies import answers_json, read_batch
+from volact.authority.grouping import GroupCommit
+from volact.protocol.problems import Refusal
+
+if TYPE_CHECKING:
+    from volact.authority.authority import Authority
+    from volact.authority.statuslist import Published
+    from volact.http import App, Receive, Scope, Send
+
+_TICK_SECONDS = 1.0
+
+
+class Face:
+    """The authority's routes and the work beside them."""
+
+    def __init__(self, authority: Authority) -> None:
+        """Answer with `authority`."""
+        self._authority = authority
+        self._group = GroupCommit(authority)
+        self._published: Published | None = None
+        self._iat = 0
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Read the status list and begin to keep it fresh."""
+        await asyncio.to_thread(self.refresh)
+        self._ticking = asyncio.create_task(self._tick())
+
+    async def stop(self) -> None:
+        """Finish what is in flight."""
+        if self._ticking:
+            self._ticking.cancel()
+        await self._group.close()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            try:
+                await asyncio.to_thread(self.refresh)
+            except Exception as error:  # noqa: BLE001 - a full disk now must not stop the looks after it
+                http.refusal_of(error)
+
+    def refresh(self) -> None:
+        """Look whether commands have changed the status list; write it anew when it is a day old.
+
+        Raises:
+            VolactError: if the store cannot be used.
+        """
+        authority = self._authority
+        with authority.store.reading() as tx:
+            newest = records.newest_list(tx)
+            if self._published and self._published.ver == newest:
+                stored = None
+            else:
+                stored = records.status_list(tx, newest)
+        if stored:
+            self._published = statuslist.published(stored, authority.keyring)
+            self._iat = stored.iat
+        now = authority.clock.now()
+        if now - self._iat >= statuslist.RENEWED_EVERY:
+            authority.renew_status_list()
+            self.refresh()
+
+    # --- POST /v1/requests --------------------------------------------------------------------------------
+
+    async def requests(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The hot route."""
+        try:
+            response = await self._requests(scope, receive)
+        except Exception as error:  # noqa: BLE001 - translated here, once
+            response = http.problem(http.refusal_of(error))
+        await response.send(send)
+
+    async def _requests(self, scope: Scope, receive: Receive) -> http.Response:
+        if scope["method"] != "POST":
+            return http.problem(Refusal("method-not-allowed", "Use POST.", (("allow", "POST"),)))
+        body = await http.read_body(receive)
+        if isinstance(body, Refusal):
+            return http.problem(body)
+        sent = read_batch(body)
+        address = scope["client"][0]
+        if isinstance(sent, Sent):
+            answer = await self._answer(sent, address)
+            return http.problem(answer) if isinstance(answer, Refusal) else http.json_answer(answer)
+        if isinstance(sent, Refusal):
+            return http.problem(sent)
+        # Handed in one after the other before any is awaited: they keep their order and share a commit.
+        answers = await asyncio.gather(*[self._answer_or_refuse(one, address) for one in sent])
+        return http.json_answer(answers_json(answers))
+
+    async def _answer_or_refuse(self, sent: Sent | Refusal, address: str) -> bytes | Refusal:
+        if isinstance(sent, Refusal):
+            return sent
+        try:
+            return await self._answer(sent, address)
+        except Exception as error:  # noqa: BLE001 - one row's fault is that row's answer
+            return http.refusal_of(error)
+
+    async def _answer(self, sent: Sent, address: str) -> bytes | Refusal:
+        return await self._group.submit(sent, address)
+
+    # --- the rest -----------------------------------------------------------------------------------------
+
+    def app(self) -> App:
+        """The ASGI application."""
+        face = self
+
+        @get("/v1/status", sync_to_thread=False)
+        def status(request: Request[Any, Any, Any]) -> Response[bytes]:
+            """The status list."""
+            return face.status(request.headers.get("if-none-match", ""))
+
+        @get("/v1/root", sync_to_thread=False)
+        def root() -> Response[bytes]:
+            """The publisher's root documents."""
+            roots = face._authority.keyring.roots
+            body = msgspec.json.encode({"root": roots.first, "roots": list(roots.later)})
+            return Response(body, media_type="application/json")
+
+        pages: Any = Litestar(
+            [status, root],
+            openapi_config=None,
+            exception_handlers={HTTPException: _refused, Exception: _refused},
+            logging_config=None,
+        )
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            # Before the framework's routing, which would cost the hot route a seventh of its time.
+            if scope["path"] == "/v1/requests":
+                await face.requests(scope, receive, send)
+            else:
+                await pages(scope, receive, send)
+
+        return application
+
+    def status(self, known: str) -> Response[bytes]:
+        """The status list, or 304 for who has it."""
+        published = self._published
+        if published is None:
+            return _as_response(Refusal("busy"))
+        headers = {"etag": published.etag, "cache-control": "no-cache"}
+        if published.etag in {tag.strip().removeprefix("W/") for tag in known.split(",")}:
+            return Response(b"", status_code=304, headers=headers)
+        return Response(published.content, media_type="application/octet-stream", headers=headers)
+
+
+def _as_response(refusal: Refusal) -> Response[bytes]:
+    made = http.problem(refusal)
+    headers = {name.decode(): value.decode() for name, value in made.headers if name != b"content-type"}
+    return Response(
+        made.body, status_code=made.status, media_type="application/problem+json", headers=headers
+    )
+
+
+def _refused(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    if isinstance(error, NotFoundException):
+        return _as_response(Refusal("not-found"))
+    if isinstance(error, MethodNotAllowedException):
+        return _as_response(Refusal("method-not-allowed", "", (("allow", "GET"),)))
+    if isinstance(error, HTTPException) and error.status_code < 500:  # noqa: PLR2004 - the caller's fault
+        return _as_response(Refusal("request-malformed"))
+    return _as_response(http.refusal_of(error))

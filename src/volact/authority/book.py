@@ -1,0 +1,138 @@
+"""One batch's view of the store: read at once, changed in memory in the order of the asks, written at once.
+
+What an ask of the batch changes, the next one sees: two requests of one machine, the same request twice, the last
+activation of a key. Nothing here decides.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from volact.authority import activation, store
+from volact.protocol import machine
+from volact.protocol.policy import REBUILD_WINDOW
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Connection
+
+    from volact.authority.activation import Grant, Row
+    from volact.authority.asks import Asked
+    from volact.authority.orders import Order
+    from volact.authority.store import LockedKey, StoredAnswer
+
+
+class Book:
+    """The records that a batch of asks is about, in one writing transaction."""
+
+    def __init__(self, tx: Connection, batch: Sequence[Asked], now: int) -> None:
+        """Lock the keys of the batch and read all that its decisions rest on."""
+        self._tx = tx
+        self._now = now
+        self.keys: dict[int, LockedKey] = store.lock_keys(tx, (asked.key.id for asked in batch))
+        self._answers = store.answers(tx, [asked.document.jti for asked in batch])
+        self._rows: dict[str, tuple[int, Row]] = {}
+        self._own: dict[tuple[int, str], str] = {}
+        self._by_token: dict[tuple[int, str], set[str]] = {}
+        self._load_rows([asked for asked in batch if asked.op == "activate"])
+        bound = {key for key, locked in self.keys.items() if locked.order.machines_bound}
+        self._listed = store.listed_machines(
+            tx, bound, {asked.document["iss"] for asked in batch if asked.key.id in bound}
+        )
+        self._new: list[str] = []
+        self._touched: set[str] = set()
+        self._changes: list[tuple[str, int, str, str]] = []
+        self._new_answers: list[tuple[int, StoredAnswer]] = []
+        self._counted: dict[int, int] = {}
+
+    def _load_rows(self, asks: Sequence[Asked]) -> None:
+        if not asks:
+            return
+        since = self._now - REBUILD_WINDOW
+        keys = {asked.key.id for asked in asks}
+        own = store.activations_of(self._tx, keys, {asked.document["iss"] for asked in asks}, since)
+        for (key, _), row in own.items():
+            self._enter(key, row)
+        strangers = [
+            asked.document["fp"]
+            for asked in asks
+            if (asked.key.id, asked.document["iss"]) not in own and asked.document.jti not in self._answers
+        ]
+        if strangers:
+            for key, row in store.similar_activations(self._tx, strangers, since):
+                if key in keys:
+                    self._enter(key, row)
+
+    def _enter(self, key: int, row: Row) -> None:
+        self._rows[row.act] = key, row
+        self._own[key, row.cmid] = row.act
+        for token in machine.search_tokens(row.fp):
+            self._by_token.setdefault((key, token), set()).add(row.act)
+
+    def order(self, key: int) -> Order:
+        """The key's record, with what this batch has taken of it."""
+        return self.keys[key].order
+
+    def answer(self, req: str) -> StoredAnswer | None:
+        """The recorded answer of a request id, of this batch too."""
+        return self._answers.get(req)
+
+    def listed(self, key: int, cmid: str) -> bool:
+        """Whether a CMID is on the key's list of machines."""
+        return (key, cmid) in self._listed
+
+    def own(self, key: int, cmid: str) -> Row | None:
+        """The key's row of a CMID."""
+        act = self._own.get((key, cmid))
+        return self._rows[act][1] if act else None
+
+    def similar(self, key: int, fp: Mapping[str, str]) -> list[Row]:
+        """The key's rows that share a search token with a vector."""
+        acts = {act for token in machine.search_tokens(fp) for act in self._by_token.get((key, token), ())}
+        return [self._rows[act][1] for act in sorted(acts)]
+
+    def grant(self, key: int, grant: Grant, act: str) -> Row:
+        """Enter what was granted; `act` is the id of a new row."""
+        row = grant.row
+        if grant.how == activation.NEW:
+            row = row._replace(act=act)
+            self._new.append(act)
+            self.take_one(key)
+        else:
+            before = self._rows[row.act][1]
+            self._own.pop((key, before.cmid), None)
+            self._touched.add(row.act)
+            if grant.how in (activation.MOVED, activation.TAKEN_OVER):
+                self._changes.append((row.act, self._now, grant.how, before.cmid))
+        self._enter(key, row)
+        return row
+
+    def take_one(self, key: int) -> None:
+        """Count one more activation (or host) of a key."""
+        locked = self.keys[key]
+        self.keys[key] = locked._replace(order=locked.order._replace(used=locked.order.used + 1))
+        self._counted[key] = self._counted.get(key, 0) + 1
+
+    def record(self, key: int, answer: StoredAnswer) -> None:
+        """Enter what is going to be answered."""
+        self._answers[answer.req] = answer
+        self._new_answers.append((key, answer))
+
+    def write(self) -> None:
+        """Write everything that the batch changed.
+
+        Raises:
+            RuntimeError: if a counter would pass what was bought; under the lock only a mistake of ours can do that.
+        """
+        if self._changes:
+            # One row may take the CMID that another gives up in the same batch: first give up, then take.
+            store.release_cmids(self._tx, sorted({act for act, *_ in self._changes}.difference(self._new)))
+        store.add_activations(self._tx, [self._rows[act] for act in self._new])
+        changed = sorted(self._touched.difference(self._new))
+        store.update_activations(self._tx, [self._rows[act][1] for act in changed])
+        store.add_changes(self._tx, self._changes)
+        store.add_answers(self._tx, self._new_answers)
+        for key, more in sorted(self._counted.items()):
+            if not store.count(self._tx, key, more):
+                raise RuntimeError(f"the counter of key {key} would pass what was bought")

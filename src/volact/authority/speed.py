@@ -1,0 +1,54 @@
+"""Limits of speed per key, and per key and source (M10, T4); the arithmetic is `orders.take`.
+
+In memory and for one process: after a restart every bucket is full again, which a limit that only slows a leak
+down can afford.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from volact.authority import orders
+from volact.protocol.problems import Refusal
+
+if TYPE_CHECKING:
+    from volact.authority.orders import Bucket
+    from volact.config import AuthoritySettings
+
+_REMEMBERED = 100_000
+
+
+class Speed:
+    """The buckets of one process."""
+
+    def __init__(self, settings: AuthoritySettings) -> None:
+        """Limit as the settings say."""
+        self._key = settings.key_rate, settings.key_burst
+        self._source = settings.source_rate, settings.source_burst
+        self._keys: dict[int, Bucket] = {}
+        self._sources: dict[tuple[int, str], Bucket] = {}
+
+    def limit(self, key: int, source: str, now: int) -> Refusal | None:
+        """Take one ask of a key from a source out of both buckets, or say how long to wait."""
+        of_source, wait = orders.take(self._sources.get((key, source)), *self._source, now)
+        if wait:
+            return _wait(wait)
+        of_key, wait = orders.take(self._keys.get(key), *self._key, now)
+        if wait:
+            return _wait(wait)
+        if of_source:
+            _make_room(self._sources)
+            self._sources[key, source] = of_source
+        if of_key:
+            _make_room(self._keys)
+            self._keys[key] = of_key
+        return None
+
+
+def _make_room(buckets: dict[int, Bucket] | dict[tuple[int, str], Bucket]) -> None:
+    if len(buckets) >= _REMEMBERED:
+        del buckets[next(iter(buckets))]  # type: ignore[arg-type]  # a key of this very dict
+
+
+def _wait(seconds: int) -> Refusal:
+    return Refusal("too-many-requests", f"Wait {seconds} s.", (("retry_after", seconds),))

@@ -1,0 +1,214 @@
+"""``volact client``: install, install-key, activate, status, events, run, generalize (DESIGN section 5)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from volact import config, console
+from volact.calls import Caller
+from volact.client import events, reporting, running
+from volact.client.client import Client
+from volact.client.folder import read_file
+from volact.client.installation import Surroundings
+from volact.client.store import Store
+from volact.clock import clock_for
+from volact.console import Console
+from volact.facts import facts_for
+from volact.protocol import policy
+from volact.protocol.problems import UsageError, VolactError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises what `console.run` translates."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse a wrong call."""
+        raise UsageError(f"{message[:1].upper()}{message[1:]}.", f"See `{self.prog} --help`.")
+
+
+def surroundings(environ: Mapping[str, str]) -> Surroundings:
+    """The real ones."""
+    return Surroundings(
+        clock=lambda lab: clock_for(environ, lab=lab),
+        facts=lambda lab: facts_for(environ, lab=lab),
+        call=Caller,
+        chance=random.random,
+    )
+
+
+def parser() -> Parser:
+    """The command line."""
+    shared = Parser(add_help=False)
+    shared.add_argument("--json", action="store_true", help="print exactly one JSON value on standard output")
+    whole = Parser(prog="volact client", description="The licensed machine.")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, help_: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=help_, description=help_, parents=[shared])
+
+    install = add("install", "install a product's activation file")
+    install.add_argument("file", metavar="FILE", help="the signed product file, ID.volact-product")
+    install.add_argument(
+        "--root", required=True, metavar="ROOT", help="publisher id, or a root document's file"
+    )
+    key = add("install-key", "install a MAK or retail key; nothing is sent")
+    key.add_argument("key", metavar="KEY", help="the key, - for standard input, or @FILE")
+    _add_product(key)
+    activate = add("activate", "activate a product with its key, online")
+    _add_product(activate)
+    add("status", "show every product, its state and why")
+    log = add("events", "show the event log")
+    log.add_argument("--since", metavar="TIME", help="RFC 3339 time, or how long ago: 2h, 7d")
+    run = add("run", "do what is due, until stopped")
+    run.add_argument("--once", action="store_true", help="do what a first start does, then end")
+    add("generalize", "make this machine an image: identity, grants and state go, products and keys stay")
+    return whole
+
+
+def _add_product(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--product", metavar="ID", help="product id; needed when several are installed")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run ``volact client ...`` and say its exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    out = Console(json="--json" in words)
+    try:
+        return console.run(out, lambda: _run(out, words))
+    except SystemExit as stop:  # --help has been printed
+        return int(stop.code or 0)
+
+
+def _run(out: Console, words: Sequence[str]) -> int | None:
+    given = parser().parse_args(_with_values(words))
+    commands = {
+        "install": _install,
+        "install-key": _install_key,
+        "activate": _activate,
+        "status": _status,
+        "events": _events,
+        "run": _service,
+        "generalize": _generalize,
+    }
+    return commands[given.command](out, given)
+
+
+def _with_values(words: Sequence[str]) -> list[str]:
+    """The words with ``--root`` and its value as one: one publisher id in 64 begins with a hyphen."""
+    found: list[str] = []
+    for word in words:
+        if found and found[-1] == "--root":
+            found[-1] = f"--root={word}"
+        else:
+            found.append(word)
+    return found
+
+
+def client() -> Client:
+    """This machine's client."""
+    return Client(Store(config.home_name(os.environ)), surroundings(os.environ))
+
+
+def reading_stores() -> list[Store]:
+    """The stores that `check()` reads."""
+    return [Store(home) for home in config.reading_homes(os.environ)]
+
+
+def rows() -> list[reporting.Row]:
+    """What is installed on this machine."""
+    return reporting.rows(reading_stores(), surroundings(os.environ))
+
+
+def _install(out: Console, given: argparse.Namespace) -> None:
+    done = client().install(read_file(given.file), given.root)
+    what = (
+        "is installed already, in this or a newer version"
+        if done.kept
+        else f"version {done.version} is installed"
+    )
+    out.answer(done._asdict(), f"{done.product} {what}.")
+
+
+def _install_key(out: Console, given: argparse.Namespace) -> None:
+    machine = client()
+    pub, product = machine.select(given.product)
+    label = machine.install_key(console.secret_argument(given.key), product)
+    members = {"publisher": pub, "product": product, "channel": label.kind, "partial_key": label.label}
+    out.answer(members, f"The key ...-{label.label} is installed for {product}.")
+
+
+def _activate(out: Console, given: argparse.Namespace) -> None:
+    done = client().activate(given.product)
+    if done.list_failure is not None:
+        out.remark(f"The status list was not fetched: {done.list_failure}")
+    (row,) = [row for row in rows() if (row.members["publisher"], row.members["product"]) == done[:2]]
+    out.answer(row.members, f"{done.product}: {row.members['state_name']}. Expires: {reporting.expiry(row)}")
+
+
+def _status(out: Console, _given: argparse.Namespace) -> None:
+    found = rows()
+    prose = "\n\n".join("\n".join([*reporting.lines(row), *reporting.details(row)]) for row in found)
+    out.answer({"products": [row.members for row in found]}, prose or "No product is installed.")
+
+
+def _events(out: Console, given: argparse.Namespace) -> None:
+    since = _since(given.since) if given.since else 0
+    found = events.read(config.reading_homes(os.environ), since)
+    for event in found:
+        event["time"] = reporting.moment(event["time"])
+        event["client_time"] = reporting.moment(event["client_time"])
+    prose = "\n".join(
+        f"{event['time']}  {event['event']}  {event['product']}  {event['host']}  {event['result']}".rstrip()
+        for event in found
+    )
+    out.answer(found, prose or "No events.")
+
+
+def _since(text: str) -> int:
+    ago = policy.duration(text)
+    if ago is not None:
+        return clock_for(os.environ, lab=False).now() - ago
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text[:40]!r} is no time.", "Give 2026-01-31T12:00:00Z, or 2h, or 7d.") from None
+    if moment.tzinfo is None:
+        raise UsageError(f"{text[:40]!r} says no time zone.", "Append Z for UTC.")
+    return int(moment.timestamp())
+
+
+def _service(out: Console, given: argparse.Namespace) -> int | None:
+    machine = client()
+    if not given.once:
+        running.run(machine, lambda where, error: out.remark(f"{where}: {_code_of(error)}: {error}"))
+        return None
+    failures: list[Exception] = []
+    running.tick(machine, lambda _where, error: failures.append(error), at_start=True)
+    if failures:
+        raise failures[0]
+    _status(out, given)
+    return None
+
+
+def _code_of(error: Exception) -> str:
+    return error.refusal.code if isinstance(error, VolactError) else "not-writable"
+
+
+def _generalize(out: Console, _given: argparse.Namespace) -> None:
+    found: list[dict[str, Any]] = [
+        {"publisher": pub, "product": product, "key": has_key}
+        for pub, product, has_key in client().generalize()
+    ]
+    prose = "\n".join(
+        f"{one['product']}: " + ("its key is in the image." if one["key"] else "no key is in the image.")
+        for one in found
+    )
+    out.answer({"products": found}, prose or "No product is installed.")

@@ -1,0 +1,290 @@
+"""The licensed machine, one use case a method (M2, M4, M5, M8, M9, rule E).
+
+Each method is the store's only writer while it works, and leaves files that are whole if it is interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from volact.client import contact, folder
+from volact.client.installation import Installation
+from volact.protocol import ids, jws, keys, trust
+from volact.protocol import policy as policies
+from volact.protocol.problems import BrokenData, DocumentRefused, Refusal, Refused, UsageError, VolactError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from volact.client.installation import Surroundings
+    from volact.client.lifecycle import Licence
+    from volact.client.store import Label, Store
+    from volact.protocol.trust import Granted
+
+_T = TypeVar("_T")
+
+
+class Installed(NamedTuple):
+    """What `install` did: `kept` if the product was installed already in this or a newer version."""
+
+    publisher: str
+    product: str
+    version: int
+    kept: bool
+
+
+class Activated(NamedTuple):
+    """What `activate` came to: the state, and what went wrong with the status list afterwards, if anything."""
+
+    publisher: str
+    product: str
+    standing: Licence
+    list_failure: Refusal | None
+
+
+class Question(NamedTuple):
+    """A request for a medium: its IID, and the bundle as it is written to a file."""
+
+    publisher: str
+    product: str
+    iid: str
+    bundle: dict[str, Any]
+
+
+class Client:
+    """This machine, for all publishers whose products are installed on it."""
+
+    def __init__(self, store: Store, around: Surroundings) -> None:
+        """Work in `store`; reach clocks, facts and servers by `around`."""
+        self.store = store
+        self.around = around
+
+    def open(self, pub: str) -> Installation:
+        """A publisher on this machine, to write to; inside `store.writing()` only."""
+        return Installation(self.store, pub, self.around)
+
+    def install(self, data: bytes, root: str) -> Installed:
+        """Install a product bundle under the root that the administrator names: a publisher id, or its document.
+
+        Raises:
+            Refused: ``root-mismatch`` if the bundle is another publisher's.
+            DocumentRefused: if it does not hold; nothing was stored then.
+        """
+        pin = publisher_id(root)
+        bundle = trust.read_bundle(data)
+        if trust.open_self_keyed(bundle.get("root"), "root").document.kid != pin:
+            raise Refused(Refusal("root-mismatch"))
+        with self.store.writing():
+            known = _or_none(lambda: folder.roots(self.store.home, pin)) or trust.open_roots(
+                bundle["root"], pin
+            )
+            granted = trust.take_up(trust.verify(bundle, "product", known))
+            document = granted.document
+            policies.read(document["pol"], document["edition"])
+            product, version = document["sub"], document["ver"]
+            before = _or_none(lambda: folder.product(self.store.home, pin, product, known))
+            kept = before is not None and before.document["ver"] >= version
+            self.store.write_roots(granted.roots)
+            if not kept:
+                self.store.write_product(granted)
+            here = self.open(pin)
+            here.learn(granted)
+            here.save()
+        return Installed(pin, product, version, kept)
+
+    def install_key(self, text: str, product: str | None = None) -> Label:
+        """Install a MAK or retail key; nothing is sent, and of the key only its key pair is stored (M7, M8).
+
+        Raises:
+            Refused: ``key-mistyped``, ``key-wrong-kind``, or the product is not clear.
+        """
+        key = keys.read(text)
+        if isinstance(key, Refusal):
+            raise Refused(key)
+        if key.kind == "kms-host":
+            raise Refused(Refusal("key-wrong-kind", "This is a KMS host key; it belongs on a KMS host."))
+        pub, name = self.select(product)
+        with self.store.writing():
+            here = self.open(pub)
+            label = self.store.write_key(pub, name, key)
+            here.remember(name, here.record(name)._replace(key_removed=False, next_try=None))
+            here.save()
+        return label
+
+    def remove_key(self, product: str | None = None) -> tuple[str, str]:
+        """Remove the key of a product; it is Unlicensed then (rule E), and its confirmation is set aside."""
+        pub, name = self.select(product)
+        with self.store.writing():
+            here = self.open(pub)
+            if self.store.label(pub, name) is None:
+                raise Refused(Refusal("no-key-installed"))
+            here.remember(name, here.record(name)._replace(key_removed=True, next_try=None))
+            here.save()
+            self.store.set_grant_aside(pub, name)
+            self.store.remove(pub, name, folder.PENDING, folder.KEY, folder.KEY_LABEL)
+        return pub, name
+
+    def activate(self, product: str | None = None) -> Activated:
+        """Activate a product online with its key; a product that is activated just hears from the publisher (M5).
+
+        Raises:
+            Refused: the authority's refusal, or this machine's own.
+            Unreachable: if nobody answers, or somebody else.
+        """
+        pub, name = self.select(product)
+        with self.store.writing():
+            here = self.open(pub)
+            return self.activate_in(here, name)
+
+    def activate_in(self, here: Installation, product: str) -> Activated:
+        """`activate`, in a publisher that is open already."""
+        if not self._stands(here, product):
+            try:
+                contact.activate(here, product)
+            except Refused as refused:
+                if refused.refusal.code != "identity-cloned" or not _may_renew_identity(here):
+                    raise
+                here.renew_identity(because_told=True)
+                contact.activate(here, product)
+        try:
+            contact.fetch_status(here, product)
+            failure = None
+        except VolactError as error:
+            here.save()
+            failure = error.refusal
+        return Activated(here.pub, product, here.standing(product), failure)
+
+    def _stands(self, here: Installation, product: str) -> bool:
+        """Whether the installed key's own activation is in force."""
+        grant, label = here.grant(product), self.store.label(here.pub, product)
+        if grant is None or not here.standing(product).licensed:
+            return False
+        return label is None or label.key == grant.document["key"]
+
+    def question(self, product: str | None = None) -> Question:
+        """The request for a medium, and its IID (P6)."""
+        pub, name = self.select(product)
+        with self.store.writing():
+            here = self.open(pub)
+            bundle = contact.pending_request(here, name)
+            here.save()
+        return Question(pub, name, ids.iid_of_request(contact.request_document(bundle).claims), bundle)
+
+    def apply(self, data: bytes) -> Activated:
+        """Put a confirmation that came by file into force, whoever asked for it, if it fits this machine (row 12).
+
+        Raises:
+            Refused: ``other-machine``, or the product is not installed.
+            DocumentRefused: if it does not hold.
+        """
+        bundle = trust.read_bundle(data)
+        with self.store.writing():
+            granted = self._verified(bundle)
+            product = granted.document["prd"]
+            here = self.open(granted.roots.pub)
+            if product not in here.state.products:
+                raise Refused(Refusal("product-not-installed", f"The confirmation is for {product}."))
+            contact.take_up(here, granted, answers=self._answers(here, product, granted))
+            return Activated(here.pub, product, here.standing(product), None)
+
+    def _answers(self, here: Installation, product: str, granted: Granted) -> bool:
+        pending = self.store.pending(here.pub, product)
+        try:
+            if pending is None:
+                return False
+            trust.check_answer(granted.document, contact.request_document(pending))
+        except DocumentRefused:
+            return False
+        return True
+
+    def _verified(self, bundle: dict[str, Any]) -> Granted:
+        """The confirmation, under whichever installed publisher it is from."""
+        refused: DocumentRefused | None = None
+        for pub in self.store.publishers():
+            try:
+                return trust.take_up(trust.verify(bundle, "confirmation", folder.roots(self.store.home, pub)))
+            except DocumentRefused as error:
+                refused = error
+        raise refused or Refused(Refusal("product-not-installed"))
+
+    def rearm(self, product: str | None = None) -> tuple[str, str, int]:
+        """Reset grace and identity, as often as the policy allows; says how often it still may.
+
+        Raises:
+            Refused: ``rearms-used-up``.
+        """
+        pub, name = self.select(product)
+        with self.store.writing():
+            here = self.open(pub)
+            allowed, used = here.product(name).policy.rearms, here.record(name).rearms
+            if used >= allowed:
+                raise Refused(Refusal("rearms-used-up", f"{used} of {allowed}."))
+            here.start_again(name, rearms=used + 1)
+            here.renew_identity()
+            here.save()
+        return pub, name, allowed - used - 1
+
+    def generalize(self) -> list[tuple[str, str, bool]]:
+        """Make this machine an image: identity, grants and state go, products and keys stay (M4).
+
+        Says for each product whether a key is in the image.
+        """
+        found = []
+        with self.store.writing():
+            for pub in self.store.publishers():
+                for name in self.store.products(pub):
+                    found.append((pub, name, self.store.key(pub, name) is not None))
+                self.store.forget(pub)
+        return found
+
+    def installed(self) -> Iterator[tuple[str, str]]:
+        """Publisher and id of every installed product."""
+        for pub in self.store.publishers():
+            for name in self.store.products(pub):
+                yield pub, name
+
+    def select(self, product: str | None) -> tuple[str, str]:
+        """The product that is meant: the named one, or the only one.
+
+        Raises:
+            Refused: ``product-not-installed`` or ``product-ambiguous``, which lists them.
+        """
+        found = [(pub, name) for pub, name in self.installed() if product in (None, name)]
+        if not found:
+            raise Refused(Refusal("product-not-installed", f"{product} is not." if product else ""))
+        if len(found) > 1:
+            names = ", ".join(name for _, name in found)
+            raise Refused(Refusal("product-ambiguous", f"Installed: {names}."))
+        return found[0]
+
+
+def _may_renew_identity(here: Installation) -> bool:
+    """Once in 24 hours a server is believed that this identity is a copy (PROTOCOL section 6)."""
+    at = here.state.identity_at
+    return at is None or not 0 <= here.now - at < policies.DAY
+
+
+def _or_none(read: Callable[[], _T]) -> _T | None:
+    """What is stored, or None if it is missing or damaged: installing again mends it."""
+    try:
+        return read()
+    except BrokenData:
+        return None
+
+
+def publisher_id(root: str) -> str:
+    """The publisher id that ROOT means: itself, or of the root document in the file of that name.
+
+    Raises:
+        UsageError: if it is neither.
+        DocumentRefused: if the file holds no root document.
+    """
+    if ids.is_thumbprint(root):
+        return root
+    if not os.path.exists(root):
+        raise UsageError(
+            f"{root[:80]!r} is no publisher id and no file.", "Give what `authority init` prints."
+        )
+    members = jws.read_json(folder.read_file(root))
+    return trust.open_roots(members, str(trust.open_self_keyed(members, "root").document["pub"])).pub

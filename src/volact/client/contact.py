@@ -1,0 +1,273 @@
+"""Asking the publisher's authority, and what an answer must be before it is believed (PROTOCOL sections 2, 6, 7).
+
+- A request is stored before it is sent; until it is answered it is sent again byte for byte, so that a lost
+  answer costs nothing.
+- An answer is verified to the pinned root and compared with the request, claim by claim, before a byte is stored.
+- A refusal changes what is tried next and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from volact.calls import problem_of
+from volact.client import check, events, folder, planning, timekeeping
+from volact.protocol import ids, machine, status, trust
+from volact.protocol.problems import DocumentRefused, Refusal, Refused, Unreachable, VolactError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from volact.calls import Answer, Caller
+    from volact.client.installation import Installation
+    from volact.client.lifecycle import Licence
+    from volact.protocol.documents import Document
+    from volact.protocol.policy import Policy
+    from volact.protocol.trust import Granted
+    from volact.signing import Signer
+
+_OK, _NOT_MODIFIED, _HTTPS = 200, 304, 443
+_SPENT = ("request-id-reused", "activation-returned", "machine-blocked", "document-refused")
+"""Refusals of this very request id for ever: the next try needs a new one."""
+
+
+def pending_request(here: Installation, product: str) -> dict[str, Any]:
+    """The request that asks for a product's activation: the one that waits for its answer, or a new one, stored.
+
+    Raises:
+        Refused: if there is no key, or this is a container or shows nothing that identifies it.
+    """
+    key = here.store.key(here.pub, product)
+    if key is None:
+        raise Refused(Refusal("no-key-installed", _no_key(here, product)))
+    if here.facts.container:
+        raise Refused(Refusal("machine-is-container"))
+    seen = here.fingerprint(product)
+    if not seen:
+        raise Refused(Refusal("machine-unidentified"))
+    bundle = here.store.pending(here.pub, product)
+    if bundle is not None and _still_right(here, product, bundle, key.kid, seen):
+        return bundle
+    bundle = _request(here, product, key, seen)
+    here.store.write_pending(here.pub, product, bundle)
+    return bundle
+
+
+def _no_key(here: Installation, product: str) -> str:
+    label = here.store.label(here.pub, product)
+    return f"The key {label.label} was dropped after its activation; install it again." if label else ""
+
+
+def _still_right(
+    here: Installation, product: str, bundle: dict[str, Any], key: str, seen: Mapping[str, str]
+) -> bool:
+    try:
+        claims = request_document(bundle).claims
+    except DocumentRefused:
+        return False
+    wanted = {"iss": here.signer.kid, "pub": here.pub, "prd": product, "key": key, "fp": seen}
+    return all(claims[name] == value for name, value in wanted.items())
+
+
+def request_document(bundle: dict[str, Any]) -> Document:
+    """The request in a request bundle."""
+    return trust.open_self_keyed(bundle, "request").document
+
+
+def _request(here: Installation, product: str, key: Signer, seen: dict[str, str]) -> dict[str, Any]:
+    common = {
+        "pub": here.pub,
+        "lab": here.lab,
+        "iat": here.now,
+        "aud": here.pub,
+        "op": "activate",
+        "prd": product,
+    }
+    request = here.signer.bundle(
+        "request", {**common, "jti": _random_id(here), "sub": here.signer.kid, "key": key.kid, "fp": seen}
+    )
+    signing_input = str(request["token"]).rpartition(".")[0]
+    digest = ids.digest(signing_input.encode("ascii"))
+    proof = key.sign("key-proof", {**common, "jti": _random_id(here), "sub": here.signer.kid, "dig": digest})
+    return {**request, "proof": proof}
+
+
+def _random_id(here: Installation) -> str:
+    return ids.b64u(here.around.entropy(16))
+
+
+def activate(here: Installation, product: str) -> Granted:
+    """Activate a product online, once, and take in what the authority says.
+
+    Raises:
+        Refused: the authority's refusal, or one of this machine's own.
+        Unreachable: if nobody answers, or somebody else.
+        DocumentRefused: if the answer does not hold.
+    """
+    try:
+        request = pending_request(here, product)
+        with _caller(here, product) as caller:
+            _note(here, product, events.SENT, "")
+            granted = _ask(here, caller, request)
+            take_up(here, granted, answers=True)
+    except VolactError as error:
+        _after_refusal(here, product, error.refusal)
+        raise
+    _note(here, product, events.ANSWERED, events.DONE)
+    return granted
+
+
+def _caller(here: Installation, product: str) -> Caller:
+    document = here.product(product).document
+    if not document["url"]:
+        raise Unreachable(Refusal("authority-unreachable", "The product names no address of its authority."))
+    return here.around.call(document["url"], document["tls"])
+
+
+def _ask(here: Installation, caller: Caller, request: dict[str, Any]) -> Granted:
+    answer = caller.post("/v1/requests", request)
+    bundle = answer.bundle()
+    refusal = problem_of(bundle)
+    if refusal is not None:
+        raise Refused(_with_wait(refusal, answer))
+    if answer.status != _OK or "token" not in bundle:
+        raise Unreachable(
+            Refusal("answer-nonsense", f"Status {answer.status}, and neither an answer nor a problem.")
+        )
+    granted = trust.take_up(trust.verify(bundle, "confirmation", here.roots))
+    trust.check_answer(granted.document, request_document(request))
+    return granted
+
+
+def _with_wait(refusal: Refusal, answer: Answer) -> Refusal:
+    """The refusal, with the header's Retry-After where the body has none."""
+    seconds = answer.headers.get("retry-after", "")
+    if any(name == "retry_after" for name, _ in refusal.extra) or not seconds.isdigit():
+        return refusal
+    return refusal._replace(extra=(*refusal.extra, ("retry_after", int(seconds[:9]))))
+
+
+def _after_refusal(here: Installation, product: str, refusal: Refusal) -> None:
+    if refusal.code in _SPENT:
+        here.store.remove(here.pub, product, folder.PENDING)
+    asked = dict(refusal.extra).get("retry_after")
+    wait = asked if type(asked) is int and asked > 0 else 0
+    delay = planning.retry_after(here.product(product).policy, wait, here.around.chance())
+    here.remember(product, here.record(product)._replace(next_try=here.now + delay))
+    _note(here, product, events.ANSWERED, refusal.code)
+    here.save()
+
+
+def take_up(here: Installation, granted: Granted, *, answers: bool) -> None:
+    """Put a confirmation into force; `answers` says that it answers the request that this machine sent just now.
+
+    Raises:
+        Refused: if it is another machine's, or the status list that was taken last forbids it.
+    """
+    document = granted.document
+    product = document["prd"]
+    seen = here.fingerprint(product)
+    if machine.compare(document["fp"], seen).verdict != machine.SAME:
+        raise Refused(Refusal("other-machine"))
+    modes = check.marks_on(here.state, granted)
+    if "returned" in modes:
+        raise Refused(Refusal("activation-returned"))
+    if modes:
+        raise Refused(Refusal("machine-blocked", "The status list that was taken last names it."))
+    here.store.write_grant(granted)
+    here.learn(granted)
+    if answers:
+        here.state = here.state._replace(clock=timekeeping.answered(here.state.clock, document.iat))
+    here.remember(product, here.record(product)._replace(fp=document["fp"], key_removed=False, next_try=None))
+    here.save()
+    here.store.remove(here.pub, product, folder.PENDING)
+    label = here.store.label(here.pub, product)
+    if here.product(product).policy.forget_key and label is not None and label.key == document["key"]:
+        here.store.remove(here.pub, product, folder.KEY)
+
+
+def fetch_status(here: Installation, product: str) -> bool:
+    """Take the publisher's status list from the authority; whether it was a newer one, or newly looked through.
+
+    Raises:
+        Unreachable: if nobody answers, or what comes is no status list.
+        DocumentRefused: if it does not hold.
+    """
+    wanted = _ids_of_interest(here)
+    headers = {}
+    if here.state.pair != (0, 0) and set(wanted) <= set(here.state.looked_for):
+        headers["If-None-Match"] = '"{}.{}"'.format(*here.state.pair)
+    here.state = here.state._replace(list_checked=here.now)
+    with _caller(here, product) as caller:
+        answer = caller.get("/v1/status", headers)
+    taken = False
+    if answer.status == _OK:
+        taken = take_list(here, answer.body)
+    elif answer.status != _NOT_MODIFIED:
+        raise Unreachable(Refusal("answer-nonsense", f"Status {answer.status} instead of a status list."))
+    here.save()
+    return taken
+
+
+def take_list(here: Installation, data: bytes) -> bool:
+    """Take from a status list what concerns this machine; an older one is ignored.
+
+    Raises:
+        DocumentRefused: if it does not hold.
+    """
+    head, _, body = data.partition(b"\n")
+    granted = trust.take_up(trust.verify(trust.read_bundle(head), "status", here.roots))
+    document, pair = granted.document, status.pair(granted)
+    if len(body) != document["len"] or ids.b64u(hashlib.sha256(body).digest()) != document["dig"]:
+        raise DocumentRefused("status: the body is not the one that was signed")
+    here.learn(granted)
+    if pair < here.state.pair:
+        return False
+    wanted = _ids_of_interest(here)
+    found = [(one.kind, one.id, one.mode) for one in status.read(io.BytesIO(body)) if one.id in wanted]
+    here.state = here.state._replace(pair=pair, looked_for=tuple(sorted(wanted)), marks=tuple(found))
+    return True
+
+
+def _ids_of_interest(here: Installation) -> set[str]:
+    """The ids that a list could say something about here: the machine, its activations and their keys."""
+    wanted = {here.signer.kid}
+    for product in here.state.products:
+        grant = here.grant(product)
+        if grant is not None:
+            wanted |= {grant.document["act"], grant.document["key"], grant.document["sub"]}
+        label = here.store.label(here.pub, product)
+        if label is not None:
+            wanted.add(label.key)
+    return wanted
+
+
+def _note(here: Installation, product: str, number: int, result: str) -> None:
+    found, policy = here.standing(product), here.product(product).policy
+    events.append(here.store.home, _event(here, product, number, result, found, policy))
+
+
+def _event(
+    here: Installation, product: str, number: int, result: str, found: Licence, policy: Policy
+) -> events.Event:
+    address = urlsplit(here.product(product).document["url"])
+    return events.Event(
+        time=here.now,
+        event=number,
+        result=events.known(result) if result else "",
+        publisher=here.pub,
+        product=product,
+        cmid=here.signer.kid,
+        host=f"{address.hostname}:{address.port or _HTTPS}",
+        required=None,
+        current=None,
+        client_time=here.reading.wall,
+        virtual=here.facts.virtual,
+        state=found.state,
+        minutes=max(0, found.end - here.now) // 60 if found.end is not None else 0,
+        renewal=policy.renewal,
+        retry=policy.retry,
+    )

@@ -1,0 +1,91 @@
+"""The client's event log: ``events.jsonl``, one JSON object a line (rule E).
+
+Fields are codes, numbers and ids; nothing that a server or a person wrote gets in (T36). The file is bounded:
+when it is full, its older half goes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from volact.client.folder import CLIENT
+from volact.files import write_durably
+from volact.protocol.problems import PROBLEMS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FILE = "events.jsonl"
+MOST_BYTES = 512 * 1024
+SENT, ANSWERED = 12288, 12289
+DONE, OTHER = "ok", "other"
+
+
+class Event(NamedTuple):
+    """One event of a client.
+
+    Attributes:
+        time: the time that counts here, seconds UTC.
+        event: its number, as administrators of volume activation know it.
+        result: ``ok`` or the code of the refusal; empty for what was only sent.
+        publisher: the publisher's id.
+        product: the product's id.
+        cmid: the machine's id.
+        host: the server that was asked, host:port.
+        required: the count that the server requires; None where nothing is counted.
+        current: the count that it has.
+        client_time: what the machine's clock says, seconds UTC.
+        virtual: whether the machine is virtual.
+        state: the state at that moment.
+        minutes: minutes to the end of that state; 0 if it has none.
+        renewal: renewal interval, seconds.
+        retry: retry interval, seconds.
+    """
+
+    time: int
+    event: int
+    result: str
+    publisher: str
+    product: str
+    cmid: str
+    host: str
+    required: int | None
+    current: int | None
+    client_time: int
+    virtual: bool
+    state: int
+    minutes: int
+    renewal: int
+    retry: int
+
+
+def known(code: str) -> str:
+    """A code as it may be logged: one of our list, or ``other``."""
+    return code if code in PROBLEMS or code == DONE else OTHER
+
+
+def append(home: str, event: Event) -> None:
+    """Add an event, durably."""
+    path = Path(home, CLIENT, FILE)
+    line = json.dumps(event._asdict(), ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
+    before = path.read_bytes() if path.exists() else b""
+    if len(before) + len(line) > MOST_BYTES:
+        before = before[before.index(b"\n", MOST_BYTES // 2) + 1 :]
+    write_durably(path, before + line)
+
+
+def read(homes: Sequence[str], since: int = 0) -> list[dict[str, Any]]:
+    """The events from `since` on, oldest first; lines that are damaged are left out."""
+    found = []
+    for home in homes:
+        path = Path(home, CLIENT, FILE)
+        for line in path.read_bytes().splitlines() if path.exists() else ():
+            try:
+                event = json.loads(line)
+                if event["time"] >= since:
+                    found.append(event)
+            except (ValueError, KeyError, TypeError):
+                continue
+    return sorted(found, key=lambda event: int(event["time"]))

@@ -1,0 +1,194 @@
+"""One publisher on this machine, open for a command that writes.
+
+Opening is what a start is: the clocks are looked at, an identity is made where there is none, and a machine
+that finds itself on foreign hardware becomes a new one (PROTOCOL section 5, row 3; M4).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from volact import signing
+from volact.client import check, folder, lifecycle, timekeeping
+from volact.client.state import Record, State
+from volact.protocol import machine, trust
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from volact.calls import Caller
+    from volact.client.folder import Product
+    from volact.client.lifecycle import Licence
+    from volact.client.store import Store
+    from volact.clock import Clock
+    from volact.facts import Facts
+    from volact.protocol.trust import Granted, Roots
+
+
+class Surroundings(NamedTuple):
+    """What the client reaches outside its folder by; a test gives its own.
+
+    Attributes:
+        clock: the clock under a laboratory publisher (True) or another.
+        facts: the machine's facts, likewise.
+        call: opens a connection to a server at an address, whose key is one of these.
+        chance: a number from 0 to 1, for spreading tries.
+        entropy: random bytes.
+    """
+
+    clock: Callable[[bool], Clock]
+    facts: Callable[[bool], Facts]
+    call: Callable[[str, Sequence[str]], Caller]
+    chance: Callable[[], float]
+    entropy: Callable[[int], bytes] = os.urandom
+
+
+class Installation:
+    """One publisher's roots, products, identity and state on this machine.
+
+    Attributes:
+        store: where they are kept.
+        around: clocks, facts, callers.
+        roots: the publisher's root documents.
+        facts: what this machine is.
+        reading: the clocks as they were looked at.
+        signer: the machine's identity.
+        state: what is remembered; `save` writes it.
+    """
+
+    def __init__(self, store: Store, pub: str, around: Surroundings) -> None:
+        """Open a publisher whose roots are stored; the caller is the store's only writer."""
+        self.store = store
+        self.around = around
+        self.roots: Roots = folder.roots(store.home, pub)
+        self.facts = around.facts(self.lab)
+        self.reading = check.look(around.clock(self.lab))
+        found = store.state(pub)
+        self._saved = found[1] if found else None
+        if found is None:
+            self.signer = signing.generate()
+            self.state = State(self.signer.kid, pub, timekeeping.first(self.reading), {})
+            store.change_identity(self.signer, self.state)
+        else:
+            self.signer, self.state = found
+            self.state = self.state._replace(clock=timekeeping.observe(self.state.clock, self.reading))
+        self._look_at_hardware()
+
+    @property
+    def pub(self) -> str:
+        """The publisher's id."""
+        return self.roots.pub
+
+    @property
+    def lab(self) -> bool:
+        """Whether it is a laboratory's."""
+        return self.roots.lab
+
+    @property
+    def now(self) -> int:
+        """The time that counts (PROTOCOL section 8)."""
+        return timekeeping.now(self.state.clock, self.reading.wall)
+
+    def product(self, product: str) -> Product:
+        """An installed product."""
+        return folder.product(self.store.home, self.pub, product, self.roots)
+
+    def grant(self, product: str) -> Granted | None:
+        """Its stored confirmation."""
+        return folder.grant(self.store.home, self.pub, product, self.roots)
+
+    def fingerprint(self, product: str) -> dict[str, str]:
+        """What this machine shows for a product."""
+        return machine.fingerprint(self.pub, product, self.facts.values)
+
+    def standing(self, product: str) -> Licence:
+        """The product's state."""
+        doubtful = timekeeping.doubtful(self.state.clock, self.reading.wall)
+        seen = self.fingerprint(product)
+        found = check.situation(self.state, product, self.grant(product), seen, self.now, doubtful=doubtful)
+        return lifecycle.standing(found, self.product(product).policy, self.now)
+
+    def record(self, product: str) -> Record:
+        """What is remembered of a product."""
+        return self.state.products[product]
+
+    def remember(self, product: str, record: Record) -> None:
+        """Change what is remembered of a product."""
+        self.state = self.state._replace(products={**self.state.products, product: record})
+
+    def learn(self, granted: Granted) -> None:
+        """Take from a verified document what it says besides: its time, and later root documents."""
+        times = [document.iat for document in (granted.document, *granted.chain, *granted.roots.documents)]
+        self.state = self.state._replace(clock=timekeeping.signed(self.state.clock, max(times)))
+        if len(granted.roots.documents) > len(self.roots.documents):
+            self.roots = granted.roots
+            self.store.write_roots(self.roots)
+
+    def save(self) -> None:
+        """Note what follows from what is known, and write it all down."""
+        for product in self.state.products:
+            self._note(product)
+        self.store.write_state(self.signer, self.state)
+        self._saved = self.state
+
+    def save_if_due(self) -> None:
+        """Save what changed; if only time passed, no more often than every 10 minutes of it."""
+        for product in self.state.products:
+            self._note(product)
+        saved = self._saved
+        if (
+            saved is None
+            or saved != self.state._replace(clock=saved.clock)
+            or timekeeping.due_for_saving(saved.clock, self.state.clock)
+        ):
+            self.save()
+
+    def renew_identity(self, *, because_told: bool = False) -> None:
+        """Become a new machine for this publisher: new key, new CMID; requests under the old one are dropped."""
+        self.signer = signing.generate()
+        at = self.now if because_told else self.state.identity_at
+        self.state = self.state._replace(cmid=self.signer.kid, identity_at=at)
+        for product in self.store.products(self.pub):
+            self.store.remove(self.pub, product, folder.PENDING)
+        self.store.change_identity(self.signer, self.state)
+
+    def start_again(self, product: str, *, rearms: int) -> None:
+        """Begin a product's initial grace anew on this very machine; a confirmation is set aside."""
+        self.store.set_grant_aside(self.pub, product)
+        self.remember(product, Record(self.now, self.fingerprint(product), rearms))
+
+    def _look_at_hardware(self) -> None:
+        for product in self.store.products(self.pub):
+            if product not in self.state.products:
+                # Its signature's date first: a clock that stands at 1970 must not use up the grace.
+                self.learn(self.product(product).granted)
+                self.remember(product, Record(self.now, self.fingerprint(product)))
+        foreign = [product for product in self.state.products if self._is_foreign(product)]
+        for product in foreign:
+            self.start_again(product, rearms=self.record(product).rearms)
+        if foreign:
+            self.renew_identity()
+
+    def _is_foreign(self, product: str) -> bool:
+        grant = self.grant(product)
+        baseline = grant.document["fp"] if grant else self.record(product).fp
+        return machine.own_key(baseline, self.fingerprint(product)) == machine.FOREIGN
+
+    def _note(self, product: str) -> None:
+        """Note when a change of hardware or a block was first seen; what is over is forgotten.
+
+        A moment that lies ahead was noted by a clock that was wrong, so it counts from now on (F17).
+        """
+        grant, record = self.grant(product), self.record(product)
+        changed = blocked = None
+        if grant is not None:
+            if machine.at_check(grant.document["fp"], self.fingerprint(product)) == machine.CHANGED:
+                changed = self._not_ahead(record.changed)
+            if "all" in check.marks_on(self.state, grant) or not trust.still_stands(grant):
+                blocked = self._not_ahead(record.blocked)
+        started = min(record.started, self.now)
+        self.remember(product, record._replace(started=started, changed=changed, blocked=blocked))
+
+    def _not_ahead(self, since: int | None) -> int:
+        return self.now if since is None else min(since, self.now)

@@ -1,0 +1,114 @@
+"""What the client remembers of a publisher between two starts: the content of ``state.json``.
+
+Signed by the machine's own key, so that a changed byte is found; whoever owns that key's file (root) can write
+another, which PROTOCOL section 8 accepts. Nothing secret is in it: everybody on the machine may read it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from volact.client.timekeeping import Fold
+from volact.protocol import documents, jws
+from volact.protocol.ids import Jwk
+from volact.protocol.problems import BrokenData
+from volact.protocol.values import NamedTuple
+
+VERSION = 1
+NAME = "state"
+LIMIT = 256 * 1024
+
+
+class Record(NamedTuple):
+    """What is remembered of one product.
+
+    Attributes:
+        started: first start, or the last `/rearm`.
+        fp: the fingerprint at first start, at first; the one of the last grant after it.
+        rearms: how often it was reset.
+        key_removed: whether its key was removed.
+        changed: when the hardware was first seen to have changed.
+        blocked: when a block of its grant was learned.
+        next_try: before which moment no further activation is tried.
+    """
+
+    started: int
+    fp: dict[str, str]
+    rearms: int = 0
+    key_removed: bool = False
+    changed: int | None = None
+    blocked: int | None = None
+    next_try: int | None = None
+
+
+class State(NamedTuple):
+    """What is remembered of one publisher.
+
+    Attributes:
+        cmid: thumbprint of the key that signed this: the machine's identity.
+        pub: the publisher.
+        clock: what was seen of the clocks.
+        products: product id -> record.
+        identity_at: when a server last made this machine take a new identity.
+        pair: which status list was taken last; [0, 0] for none.
+        looked_for: the ids that were looked for in it.
+        marks: what it says of them: ``[kind, id, mode]``.
+        list_checked: when it was last asked for.
+    """
+
+    cmid: str
+    pub: str
+    clock: Fold
+    products: dict[str, Record]
+    identity_at: int | None = None
+    pair: tuple[int, int] = (0, 0)
+    looked_for: tuple[str, ...] = ()
+    marks: tuple[tuple[str, str, str], ...] = ()
+    list_checked: int | None = None
+
+    def payload(self) -> bytes:
+        """The bytes that are signed."""
+        members = self._asdict()
+        del members["cmid"]
+        members["clock"] = list(self.clock)
+        members["products"] = {name: record._asdict() for name, record in self.products.items()}
+        return jws.write_json({"v": VERSION, **members})
+
+
+def read(bundle: dict[str, Any], where: str) -> State:
+    """Verify and read what stands in the file `where`.
+
+    Raises:
+        DocumentRefused: if it is no such document, or was changed.
+        BrokenData: if a newer version wrote it, or a member is missing.
+    """
+    token = jws.split(bundle.get("token"), limit=LIMIT)
+    jwk = Jwk.read(bundle.get("jwk"))
+    if token.typ != documents.typ_of(NAME) or jwk.thumbprint() != token.kid:
+        raise BrokenData(f"{where} is not this client's state.")
+    jws.check_signature(token, jws.load_key(jwk))
+    members = jws.read_json(token.payload)
+    check_version(members, where)
+    try:
+        members["clock"] = Fold(*members["clock"])
+        members["products"] = {name: Record(**record) for name, record in members["products"].items()}
+        members["pair"] = tuple(members["pair"])
+        members["looked_for"] = tuple(members["looked_for"])
+        members["marks"] = tuple(tuple(mark) for mark in members["marks"])
+        del members["v"]
+        return State(token.kid, **members)
+    except (KeyError, TypeError, AttributeError):
+        raise BrokenData(f"{where} is not complete.") from None
+
+
+def check_version(members: dict[str, Any], where: str) -> None:
+    """Refuse a file that a newer version wrote, before a member of it is looked at.
+
+    Raises:
+        BrokenData: ``store-newer``, or that there is no version in it.
+    """
+    version = members.get("v")
+    if type(version) is not int:
+        raise BrokenData(f"{where} says no version.")
+    if version > VERSION:
+        raise BrokenData(f"{where} has version {version}; this is {VERSION}.", "store-newer")

@@ -1,0 +1,263 @@
+"""The client's folder as the commands write it (DESIGN section 4).
+
+- Every file is replaced as a whole and durably: after a crash it is the old one or the new one.
+- One writer at a time: a second command waits a little and is then refused.
+- A new identity is two files (the key, and the state that it signs). It is written aside, the state is signed
+  with it, then it is renamed into place; a crash in between is completed or undone at the next start.
+- Public files are readable by every user, whatever the umask; private ones by their owner alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from volact import signing
+from volact.client import folder, state
+from volact.files import PRIVATE, flush_folder, make_folder, write_durably
+from volact.protocol import ids, jws, keys, trust
+from volact.protocol.problems import BrokenData, DocumentRefused, Refusal, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from volact.client.state import State
+    from volact.signing import Signer
+
+LOCK = ".lock"
+LOCK_PATIENCE = 20.0
+_LOCK_TICK = 0.05
+_READABLE = 0o755
+_TEMPORARY = (".*.json.*", ".*.jsonl.*", ".*.pem.*")  # as `files.write_durably` names them
+
+
+class Label(NamedTuple):
+    """What may be shown of an installed key, and how its holder is named.
+
+    Attributes:
+        kind: ``mak`` or ``retail``.
+        label: the key's last group.
+        key: thumbprint of the public half.
+    """
+
+    kind: str
+    label: str
+    key: str
+
+
+class Store:
+    """The client's files in one home."""
+
+    def __init__(self, home: str, *, patience: float = LOCK_PATIENCE) -> None:
+        """Keep everything in `home`; wait `patience` seconds for another command to end."""
+        self.home = home
+        self._patience = patience
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the only writer, in a folder without leftovers of a writer that was killed.
+
+        Raises:
+            Refused: ``in-use`` if another command does not end.
+            OSError: if the folder cannot be written.
+        """
+        client = Path(self.home, folder.CLIENT)
+        self._make(client)
+        with (client / LOCK).open("a") as file:
+            self._acquire(file.fileno())
+            for pub in self.publishers():
+                self._recover(pub)
+            yield
+
+    def _acquire(self, descriptor: int) -> None:
+        until = time.monotonic() + self._patience
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise Refused(Refusal("in-use")) from None
+                time.sleep(_LOCK_TICK)
+
+    def _recover(self, pub: str) -> None:
+        """Remove temporary files, and complete or undo a change of identity."""
+        base = Path(folder.publisher_folder(self.home, pub))
+        for place in (base.parent, base, *(base / folder.PRODUCTS).glob("*")):
+            for pattern in _TEMPORARY:
+                for leftover in place.glob(pattern):
+                    leftover.unlink()
+        aside = base / folder.NEXT_IDENTITY
+        if aside.exists():
+            found = folder.state(self.home, pub)
+            if found is not None and found.cmid == signing.load(aside).kid:
+                self._put_identity(base)
+            else:
+                aside.unlink()
+                flush_folder(base)
+
+    def publishers(self) -> list[str]:
+        """The publishers that something is stored of."""
+        client = Path(self.home, folder.CLIENT)
+        return sorted(path.name for path in client.glob("*") if ids.is_thumbprint(path.name))
+
+    def products(self, pub: str) -> list[str]:
+        """The installed products of a publisher."""
+        base = Path(folder.publisher_folder(self.home, pub), folder.PRODUCTS)
+        return sorted(path.parent.name for path in base.glob("*/" + folder.PRODUCT))
+
+    def identity(self, pub: str) -> Signer | None:
+        """This machine's key for a publisher; None before the first start.
+
+        Raises:
+            BrokenData: if it is damaged, or others can read it.
+        """
+        path = Path(folder.publisher_folder(self.home, pub), folder.IDENTITY)
+        return signing.load(path) if path.exists() else None
+
+    def state(self, pub: str) -> tuple[Signer, State] | None:
+        """The identity and what is remembered under it; None before the first start.
+
+        Raises:
+            BrokenData: if one of them is damaged, or they are not of each other.
+        """
+        signer, found = self.identity(pub), folder.state(self.home, pub)
+        if found is None:
+            return None
+        if signer is None or signer.kid != found.cmid:
+            where = Path(folder.publisher_folder(self.home, pub), folder.STATE)
+            raise BrokenData(f"{where} is not signed by this machine's identity.")
+        return signer, found
+
+    def write_roots(self, roots: trust.Roots) -> None:
+        """Store a publisher's root documents."""
+        base = Path(folder.publisher_folder(self.home, roots.pub))
+        self._make(base)
+        self._write(base / folder.ROOT, {**roots.first, "roots": roots.later_tokens()})
+
+    def write_product(self, granted: trust.Granted) -> None:
+        """Store a product, root document 1 included, so that the file can be installed elsewhere."""
+        path = self._product_file(granted.roots.pub, granted.document["sub"], folder.PRODUCT)
+        self._make(path.parent)
+        self._write(path, {**granted.bundle(), "root": granted.roots.first})
+
+    def write_grant(self, granted: trust.Granted) -> None:
+        """Store a confirmation."""
+        path = self._product_file(granted.roots.pub, granted.document["prd"], folder.GRANT)
+        self._write(path, granted.bundle())
+
+    def set_grant_aside(self, pub: str, product: str) -> None:
+        """Take a confirmation out of force; it is kept beside, and can be applied by hand where it fits."""
+        path = self._product_file(pub, product, folder.GRANT)
+        if path.exists():
+            path.replace(path.with_name(folder.GRANT_ASIDE))
+            flush_folder(path.parent)
+
+    def write_state(self, signer: Signer, found: State) -> None:
+        """Sign and store what is remembered."""
+        path = Path(folder.publisher_folder(self.home, found.pub), folder.STATE)
+        self._write(path, _signed(signer, found._replace(cmid=signer.kid)))
+
+    def change_identity(self, signer: Signer, found: State) -> None:
+        """Store a new identity and the state that it signs: both or neither."""
+        base = Path(folder.publisher_folder(self.home, found.pub))
+        write_durably(base / folder.NEXT_IDENTITY, signer.pem(), PRIVATE)
+        self.write_state(signer, found)
+        self._put_identity(base)
+
+    def _put_identity(self, base: Path) -> None:
+        (base / folder.NEXT_IDENTITY).replace(base / folder.IDENTITY)
+        flush_folder(base)
+
+    def pending(self, pub: str, product: str) -> dict[str, Any] | None:
+        """The request that waits for its answer, as it was or will be sent; None if there is none.
+
+        Raises:
+            BrokenData: if its file is damaged.
+        """
+        path = self._product_file(pub, product, folder.PENDING)
+        if not path.exists():
+            return None
+        try:
+            return trust.read_bundle(folder.read_file(str(path)))
+        except DocumentRefused as error:
+            raise BrokenData(f"{path}: {error.refusal.detail}.") from None
+
+    def write_pending(self, pub: str, product: str, bundle: dict[str, Any]) -> None:
+        """Store a request before it is sent, so that a lost answer is asked for by the same bytes."""
+        write_durably(self._product_file(pub, product, folder.PENDING), jws.write_json(bundle), PRIVATE)
+
+    def key(self, pub: str, product: str) -> Signer | None:
+        """The private half that was derived from the product key; None if there is none or it was dropped.
+
+        Raises:
+            BrokenData: if it is damaged, or others can read it.
+        """
+        path = self._product_file(pub, product, folder.KEY)
+        return signing.load(path) if path.exists() else None
+
+    def label(self, pub: str, product: str) -> Label | None:
+        """What may be shown of the installed key; None if there is none.
+
+        Raises:
+            BrokenData: if the file is damaged or newer.
+        """
+        path = self._product_file(pub, product, folder.KEY_LABEL)
+        if not path.exists():
+            return None
+        try:
+            members = trust.read_bundle(folder.read_file(str(path)))
+        except DocumentRefused as error:
+            raise BrokenData(f"{path}: {error.refusal.detail}.") from None
+        state.check_version(members, str(path))
+        label = Label(*(str(members.get(name, "")) for name in Label._fields))
+        if label.kind not in keys.KINDS.values() or not label.label or not ids.is_thumbprint(label.key):
+            raise BrokenData(f"{path} is not complete.")
+        return label
+
+    def write_key(self, pub: str, product: str, key: keys.ProductKey) -> Label:
+        """Store the key pair of a product key; the key itself is not stored (M8)."""
+        signer = signing.Signer(key.private_key(pub))
+        label = Label(key.kind, key.label, signer.kid)
+        write_durably(self._product_file(pub, product, folder.KEY), signer.pem(), PRIVATE)
+        path = self._product_file(pub, product, folder.KEY_LABEL)
+        self._write(path, {"v": state.VERSION, **label._asdict()})
+        return label
+
+    def remove(self, pub: str, product: str, *names: str) -> None:
+        """Remove files of a product that are there."""
+        for name in names:
+            self._product_file(pub, product, name).unlink(missing_ok=True)
+        flush_folder(Path(folder.product_file(self.home, pub, product, "")))
+
+    def forget(self, pub: str) -> None:
+        """Remove identity, state, grants and requests of a publisher: what must not be in an image (M4)."""
+        for product in self.products(pub):
+            self.remove(pub, product, folder.GRANT, folder.GRANT_ASIDE, folder.PENDING)
+        base = Path(folder.publisher_folder(self.home, pub))
+        # The state first: an identity without a state is a machine that has not started.
+        for name in (folder.STATE, folder.NEXT_IDENTITY, folder.IDENTITY):
+            (base / name).unlink(missing_ok=True)
+        flush_folder(base)
+
+    def _product_file(self, pub: str, product: str, name: str) -> Path:
+        return Path(folder.product_file(self.home, pub, product, name))
+
+    def _write(self, path: Path, members: Mapping[str, Any]) -> None:
+        write_durably(path, jws.write_json(dict(members)))
+
+    def _make(self, path: Path) -> None:
+        """Make a folder that every user can read into, and those above it up to the home."""
+        if path.is_dir():
+            return
+        if path != Path(self.home):
+            self._make(path.parent)
+        make_folder(path)
+        path.chmod(_READABLE)
+
+
+def _signed(signer: Signer, found: State) -> dict[str, object]:
+    return {"token": signer.sign_payload(state.NAME, found.payload()), "jwk": signer.jwk.members()}

@@ -1,0 +1,253 @@
+"""What the HTTP faces share: problem documents, bodies with limits, TLS, listening, stopping.
+
+Every refusal is a problem document (RFC 9457) made by `problem`; nothing of an error's inside goes out. A fault
+that nobody expected is `internal` with a correlation id, under which the log has its place in the code and
+nothing of what was sent (T36, T39).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import socket
+import traceback
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import structlog
+from granian._granian import SocketHolder  # the one way to hand granian a socket that is bound already
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
+from granian.server.embed import Server
+
+from volact.protocol.problems import BrokenData, Refusal, UsageError, VolactError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+MAX_BODY = 1024 * 1024
+BODY_SECONDS = 5.0
+_BACKLOG = 1024
+_KEEP_ALIVE_MS = 75_000
+_MAX_PORT = 65535
+
+_log = structlog.get_logger()
+_encode = msgspec.json.Encoder().encode
+
+JSON_HEADERS = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+_PROBLEM_HEADERS = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
+
+
+class Response(NamedTuple):
+    """A status, headers and a body."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+    async def send(self, send: Send) -> None:
+        """Send it as the answer of an ASGI call."""
+        length = (b"content-length", str(len(self.body)).encode("ascii"))
+        await send({"type": "http.response.start", "status": self.status, "headers": [*self.headers, length]})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def json_answer(body: bytes) -> Response:
+    """A 200 with JSON that was made already."""
+    return Response(200, JSON_HEADERS, body)
+
+
+def problem(refusal: Refusal) -> Response:
+    """The problem document of a refusal, with `Retry-After` where it says when."""
+    headers = list(_PROBLEM_HEADERS)
+    retry_after = dict(refusal.extra).get("retry_after")
+    if retry_after is not None:
+        headers.append((b"retry-after", str(retry_after).encode("ascii")))
+    if refusal.code == "method-not-allowed":
+        headers.append((b"allow", str(dict(refusal.extra).get("allow", "GET")).encode("ascii")))
+    return Response(refusal.problem.status, headers, problem_bytes(refusal))
+
+
+def problem_bytes(refusal: Refusal) -> bytes:
+    """The problem document alone, for an array of answers."""
+    return _encode(refusal.document())
+
+
+def refusal_of(error: BaseException) -> Refusal:
+    """What an error is to the caller; one that nobody expected is logged under a correlation id."""
+    if isinstance(error, VolactError):
+        if error.exit_code == BrokenData.exit_code:
+            _log.error("store", code=error.refusal.code)
+        return error.refusal
+    correlation = secrets.token_hex(8)
+    # Types and places only: messages and values may hold what was sent.
+    places = [
+        f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
+    ]
+    _log.error("internal", correlation=correlation, error=type(error).__name__, at=places[-8:])
+    return Refusal("internal", f"Correlation id {correlation}.", (("correlation", correlation),))
+
+
+async def read_body(
+    receive: Receive, *, limit: int = MAX_BODY, seconds: float = BODY_SECONDS
+) -> bytes | Refusal:
+    """The body of a request: at most `limit` bytes, whole within `seconds`."""
+    task = asyncio.current_task()
+    late = False
+
+    def give_up() -> None:
+        nonlocal late
+        late = True
+        if task:
+            task.cancel()
+
+    # A bare timer: asyncio.timeout costs four times as much, on every request.
+    timer = asyncio.get_running_loop().call_later(seconds, give_up)
+    try:
+        message = await receive()
+        parts: list[bytes] = [message.get("body", b"")]
+        length = len(parts[0])
+        while message.get("more_body") and length <= limit:
+            message = await receive()
+            parts.append(message.get("body", b""))
+            length += len(parts[-1])
+    except asyncio.CancelledError:
+        if not late:
+            raise
+        if task:
+            task.uncancel()
+        return Refusal("request-malformed", f"The body did not arrive within {seconds:.0f} seconds.")
+    finally:
+        timer.cancel()
+    if length > limit:
+        return Refusal("body-too-large", f"A body has at most {limit} bytes.")
+    return b"".join(parts)
+
+
+def listen_on(text: str) -> tuple[str, int]:
+    """Read ``HOST:PORT`` or ``[IPv6]:PORT``; port 0 is a free one.
+
+    Raises:
+        UsageError: if it is neither.
+    """
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > _MAX_PORT:
+        raise UsageError(f"{text[:100]!r} is no HOST:PORT to listen on.")
+    return host, int(port)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket, shared with nobody: a second program on the port is told, not mixed in.
+
+    Raises:
+        BrokenData: `port-taken`, or what else is wrong with the address.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise BrokenData(f"Cannot listen on {host} port {port}: {error.strerror}.", "port-taken") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise BrokenData(f"Cannot listen on {host} port {port}: {error.strerror}.", "port-taken") from None
+    return listener
+
+
+class _Server(Server):
+    """granian in this process, on a socket that is bound already."""
+
+    def __init__(self, app: App, listener: socket.socket, certificate: Path, key: Path) -> None:
+        super().__init__(
+            app,
+            interface=Interfaces.ASGINL,
+            http=HTTPModes.auto,
+            websockets=False,
+            log_enabled=False,
+            ssl_cert=certificate,
+            ssl_key=key,
+            ssl_protocol_min=SSLProtocols.tls12,
+            backlog=_BACKLOG,
+        )
+        self._listener = listener
+
+    def _init_shared_socket(self) -> None:
+        # It closes the descriptor at its end. granian's own types know neither the arguments nor the attribute.
+        holder: Any = SocketHolder
+        self._shd: Any = holder(self._listener.detach(), False, _BACKLOG)
+
+
+async def serve(
+    app: App, listener: socket.socket, certificate: Path, key: Path, ready: Callable[[], Awaitable[None]]
+) -> None:
+    """Serve `app` over TLS until SIGTERM or SIGINT; then finish what is in flight.
+
+    Raises:
+        BrokenData: if the certificate or its key cannot be used.
+    """
+    try:
+        server = _Server(app, listener, certificate, key)
+    except (OSError, ValueError):
+        raise BrokenData(f"{certificate} and {key} are no certificate and its key.", "not-readable") from None
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    started = asyncio.Event()
+    server.on_startup(started.set)
+    serving = loop.create_task(server.serve())
+    start, stop = loop.create_task(started.wait()), loop.create_task(stopping.wait())
+    try:
+        await asyncio.wait((serving, start), return_when=asyncio.FIRST_COMPLETED)
+        if started.is_set():
+            await ready()
+            await asyncio.wait((serving, stop), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        server.stop()  # type: ignore[no-untyped-call]
+        start.cancel()
+        stop.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def log_to_stderr(level: str) -> None:
+    """Write structured events to standard error, a line of JSON each; line breaks in values are escaped by JSON.
+
+    Raises:
+        UsageError: if there is no such level.
+    """
+    levels = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+    if level not in levels:
+        raise UsageError(f"log_level must be one of {', '.join(levels)}.")
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(levels[level]),
+        logger_factory=structlog.PrintLoggerFactory(_stderr()),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _stderr() -> Any:  # noqa: ANN401 - a text file
+    import sys  # noqa: PLC0415 - looked up when it is used: a test replaces it
+
+    return sys.stderr

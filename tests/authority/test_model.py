@@ -1,0 +1,145 @@
+"""G2: whatever happens in whatever order, bought = activated + remaining (M3), against an independent model."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from authority_site import Site
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from world import DAY, Machine, claims_of
+
+from volact.protocol.problems import Refusal
+
+YEAR = 365 * DAY
+
+
+class Hardware:
+    """The model of one machine: its installed copies, and the activation that it has."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine  # the copy that is installed now
+        self.owner: Machine | None = None  # the copy that the activation was last granted to
+        self.act: str | None = None
+        self.rebuilds: list[int] = []
+        self.blocked = False
+
+
+class Model(RuleBasedStateMachine):
+    """Activations, repetitions, rebuilds, blocks, top-ups and time, in any order."""
+
+    hardware = Bundle("hardware")
+    requests = Bundle("requests")
+
+    @initialize(bought=st.integers(1, 4))
+    def set_up(self, bought: int) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.site = Site(Path(self.folder.name) / "authority.db")
+        self.site.product()
+        self.key = self.site.key("mak", bought)
+        self.bought = bought
+        self.counted: set[str] = set()
+        self.key_blocked = ""
+        self.answers: dict[str, Any] = {}
+
+    def teardown(self) -> None:
+        if hasattr(self, "site"):
+            self.site.close()
+            self.folder.cleanup()
+
+    @rule(target=hardware)
+    def buy_machine(self) -> Hardware:
+        return Hardware(self.site.machine())
+
+    @rule(one=hardware)
+    def rebuild(self, one: Hardware) -> None:
+        one.machine = one.machine.rebuilt()
+
+    @rule(target=requests, one=hardware)
+    def activate(self, one: Hardware) -> Any:
+        request = one.machine.request(self.key, now=self.site.clock.now())
+        answer = self.site.ask_one(request)
+        expected = self._expected(one)
+        if isinstance(answer, Refusal):
+            assert answer.code == expected
+            return multiple()
+        assert expected == "granted", expected
+        claims = claims_of(answer["token"])
+        if one.act is None:
+            assert claims["act"] not in self.counted
+            one.act = claims["act"]
+            self.counted.add(claims["act"])
+        elif one.owner is not one.machine:
+            one.rebuilds.append(self.site.clock.now())
+        assert claims["act"] == one.act
+        one.owner = one.machine
+        self.answers[claims["req"]] = answer
+        return one, request
+
+    def _expected(self, one: Hardware) -> str:
+        if self.key_blocked:
+            return "key-blocked"
+        if one.act is None:
+            return "granted" if len(self.counted) < self.bought else "no-activations-left"
+        if one.blocked:
+            return "machine-blocked"
+        recent = [at for at in one.rebuilds if self.site.clock.now() - at < YEAR]
+        if one.owner is not one.machine and len(recent) >= 6:
+            return "reactivated-too-often"
+        return "granted"
+
+    @rule(asked=requests)
+    def repeat(self, asked: Any) -> None:
+        one, request = asked
+        answer = self.site.ask_one(request)
+        if one.blocked:
+            assert answer.code == "machine-blocked"
+        elif self.key_blocked == "all":
+            assert answer.code == "key-blocked"
+        else:
+            assert answer == self.answers[claims_of(request["token"])["jti"]]
+
+    @rule(one=hardware)
+    def block_machine(self, one: Hardware) -> None:
+        if one.act:
+            self.site.office.block_activation(one.act)
+            one.blocked = True
+
+    @rule(everything=st.booleans(), sure=st.integers(0, 5))
+    def block_key(self, everything: bool, sure: int) -> None:
+        mode = "all" if everything else "new"
+        if sure == 0 and self.key_blocked not in (mode, "all"):
+            self.site.office.block_key(self.key.label, everything=everything)
+            self.key_blocked = mode
+
+    @rule(more=st.integers(1, 3))
+    def top_up(self, more: int) -> None:
+        self.bought += more
+        self.site.office.raise_key(self.key.label, self.bought)
+
+    @rule(days=st.sampled_from([1, 30, 200, 364, 365]), seconds=st.integers(-1, 1))
+    def time_passes(self, days: int, seconds: int) -> None:
+        # The issuer's delegation lasts a year; what comes after it is another test's.
+        if (
+            self.site.clock.now() + days * DAY + 1
+            < self.site.keyring.in_force("issuer", self.site.clock.now()).exp
+        ):  # type: ignore[union-attr]
+            self.site.clock.pass_(days * DAY + seconds)
+
+    @invariant()
+    def bought_is_activated_and_remaining(self) -> None:
+        if not hasattr(self, "site"):
+            return
+        (row,) = self.site.rows("product_key")
+        assert (row.bought, row.used) == (self.bought, len(self.counted))
+        rows = self.site.rows("activation")
+        assert len(rows) == row.used <= row.bought
+        assert {one.act for one in rows} == self.counted
+        assert self.site.counts(self.key) == (self.bought, row.used, self.bought - row.used)
+
+
+Model.TestCase.settings = settings(
+    max_examples=25, stateful_step_count=40, suppress_health_check=list(HealthCheck)
+)
+TestModel = Model.TestCase

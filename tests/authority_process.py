@@ -1,0 +1,122 @@
+"""The authority as it really runs: its own commands and its own `serve` process in a home of a test's own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from volact import calls
+from volact.protocol import keys
+from volact.protocol.keys import ProductKey
+from world import PRODUCT, Machine, claims_of, verified
+
+PRODUCT_FILE = f"""\
+id = "{PRODUCT}"
+name = "Example CAD"
+edition = "client"
+"""
+TIMEOUT = 60
+
+
+class Home:
+    """A VOLACT_HOME with an authority in it."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self.folder = folder
+        self.environ = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("VOLACT_")},
+            "VOLACT_HOME": str(folder),
+            **{f"VOLACT_AUTHORITY_{name}".upper(): str(value) for name, value in settings.items()},
+        }
+
+    def run(self, *arguments: str, code: int = 0) -> Any:
+        """Run a command with --json; answer its value."""
+        done = subprocess.run(
+            [sys.executable, "-m", "volact", "authority", *arguments, "--json"],
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT,
+        )
+        assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        return json.loads(done.stdout) if done.stdout else None
+
+    def set_up(self) -> None:
+        """A laboratory's authority with one product and one customer."""
+        self.pub: str = self.run("init", "--lab")["root"]
+        file = self.folder / "product.toml"
+        file.write_text(PRODUCT_FILE)
+        self.run("product", "add", str(file))
+        self.run("customer", "add", "Contoso")
+        exported = self.folder / "cad.volact-product"
+        self.run("product", "export", PRODUCT, "-o", str(exported))
+        self.product = json.loads(exported.read_text())
+        self.pins: list[str] = claims_of(self.product["token"])["tls"]
+
+    def key(self, kind: str = "mak", activations: int | None = 10) -> ProductKey:
+        more = ["--activations", str(activations)] if kind == "mak" else []
+        issued = self.run(
+            "key", "issue", "--product", PRODUCT, "--customer", "Contoso", "--kind", kind, *more
+        )
+        read = keys.read(issued["keys"][0])
+        assert isinstance(read, ProductKey)
+        return read
+
+    def machine(self) -> Machine:
+        return Machine(self.pub)
+
+    def confirmation(self, bundle: dict[str, Any]) -> dict[str, Any]:
+        """A confirmation's claims, verified to the root."""
+        return verified(bundle, "confirmation", self.product["root"], self.pub).document.claims
+
+
+class Serving:
+    """A running `volact authority serve`; use as a context."""
+
+    def __init__(self, home: Home, listen: str = "127.0.0.1:0") -> None:
+        self.home = home
+        self.log = (home.folder / "serve.log").open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "volact", "authority", "serve", "--listen", listen, "--json"],
+            env=home.environ,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+        )
+
+    def __enter__(self) -> "Serving":
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if not line:
+            self.end()
+            raise AssertionError((self.home.folder / "serve.log").read_text())
+        self.url: str = json.loads(line)["listening"]
+        return self
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def caller(self) -> calls.Caller:
+        return calls.Caller(self.url, self.home.pins)
+
+    def end(self) -> int:
+        """End it as a service manager would; its exit code."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        code = self.process.wait(TIMEOUT)
+        if self.process.stdout:
+            self.process.stdout.close()
+        self.log.close()
+        return code
+
+    def kill(self) -> None:
+        """Pull the plug."""
+        self.process.kill()
+        self.end()
+
+    def __exit__(self, *_: object) -> None:
+        self.end()

@@ -1,0 +1,172 @@
+"""The client's service: what is due, tick by tick (M4, rule E, F17)."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from client.machine import FOREIGN, PARTS, Machine
+from client.publisher import EPOCH, PRODUCT, Publisher
+from volact.client import running
+from volact.protocol.policy import DAY, HOUR
+from volact.protocol.problems import Refusal
+
+
+class Service:
+    """A machine's service, ticked by hand."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.reports: list[str] = []
+
+    def tick(self, *, at_start: bool = False) -> None:
+        running.tick(self.machine.client, self._report, at_start=at_start)
+
+    def _report(self, where: str, error: Exception) -> None:
+        self.reports.append(f"{where}: {getattr(error, 'refusal', None) and error.refusal.code}")  # type: ignore[attr-defined]
+
+    @property
+    def asked(self) -> int:
+        return len(self.machine.authority.requests)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Service:
+    machine = Machine(tmp_path, Publisher())
+    machine.install()
+    machine.client.install_key(machine.publisher.key().text())
+    return Service(machine)
+
+
+def test_a_first_start_activates_by_itself(service: Service) -> None:
+    service.tick(at_start=True)
+    assert service.machine.standing().licensed
+    service.tick()
+    assert service.asked == 1
+    assert service.reports == []
+
+
+def test_a_failed_try_is_repeated_at_the_retry_interval(service: Service) -> None:
+    service.machine.authority.down = True
+    service.tick()
+    for passed, asked in ((HOUR, 1), (HOUR - 1, 1), (1, 2), (2 * HOUR, 3)):
+        service.machine.clock.run(passed)
+        service.tick()
+        assert service.asked == asked
+    assert service.reports == [f"{PRODUCT}: authority-unreachable"] * 3
+    service.machine.authority.down = False
+    service.machine.clock.run(2 * HOUR)
+    service.tick()
+    assert service.machine.standing().licensed
+
+
+def test_a_start_tries_at_once(service: Service) -> None:
+    service.machine.authority.down = True
+    service.tick()
+    service.tick(at_start=True)
+    assert service.asked == 2
+
+
+def test_a_machine_s_own_refusal_is_not_repeated_every_tick(service: Service) -> None:
+    service.machine.facts = service.machine.facts._replace(container=True)
+    for _ in range(5):
+        service.tick()
+        service.machine.clock.run(5)
+    assert service.reports == [f"{PRODUCT}: machine-is-container"]
+
+
+def test_a_try_that_was_planned_by_a_wrong_clock_is_made_now(service: Service) -> None:
+    """F17."""
+    service.machine.clock.turn(3650 * DAY)
+    service.machine.authority.down = True
+    service.tick()
+    service.machine.clock.turn(-3650 * DAY)
+    service.machine.authority.down = False
+    service.tick()
+    assert service.machine.standing().licensed
+    assert service.machine.client.open(service.machine.publisher.pub).now == EPOCH
+
+
+def test_a_clone_that_starts_on_another_machine_activates_as_itself(service: Service) -> None:
+    service.tick(at_start=True)
+    cmid = service.machine.cmid()
+    service.machine.facts = service.machine.facts._replace(values=FOREIGN)
+    service.machine.client.install_key(service.machine.publisher.key().text())
+    service.tick(at_start=True)
+    assert service.machine.standing().licensed
+    assert service.machine.cmid() != cmid
+
+
+def test_running_time_is_saved_every_ten_minutes_and_not_more_often(service: Service) -> None:
+    service.tick(at_start=True)
+    path = service.machine.file("state.json")
+    saved = path.read_bytes()
+    for _ in range(119):
+        service.machine.clock.run(5)
+        service.tick()
+        assert path.read_bytes() == saved
+    service.machine.clock.run(5)
+    service.tick()
+    assert path.read_bytes() != saved
+
+
+def test_changed_hardware_is_noted_when_it_is_first_seen(service: Service) -> None:
+    service.tick(at_start=True)
+    service.machine.facts = service.machine.facts._replace(
+        values={**PARTS, "uuid": FOREIGN["uuid"], "board": "new board"}
+    )
+    service.tick()
+    service.machine.clock.run(30 * DAY - 1)
+    assert service.machine.standing().state == 3
+    service.machine.clock.run(1)
+    assert service.machine.standing().state == 5
+
+
+def test_the_public_list_is_fetched_daily_if_the_policy_says_so(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, Publisher()).activated(status_check=True)
+    service = Service(machine)
+    fetched = len(machine.authority.list_headers)
+    for passed, more in ((0, 0), (DAY - 1, 0), (1, 1), (DAY, 2)):
+        machine.clock.run(passed)
+        service.tick()
+        assert len(machine.authority.list_headers) == fetched + more
+    machine.authority.down = True
+    machine.clock.run(DAY)
+    service.tick()
+    service.tick()
+    assert service.reports == [f"{PRODUCT}: authority-unreachable"]
+
+
+def test_one_product_s_failure_does_not_stop_the_others(service: Service) -> None:
+    service.machine.install("com.example.cam")
+    service.machine.client.install_key(service.machine.publisher.key(number=2).text(), "com.example.cam")
+    service.machine.authority.answers = [Refusal("no-activations-left")]
+    service.tick()
+    assert service.machine.standing("com.example.cam").licensed
+    assert service.reports == [f"{PRODUCT}: no-activations-left"]
+
+
+def test_a_publisher_whose_files_are_damaged_does_not_stop_the_others(service: Service) -> None:
+    service.machine.file("root.json").write_bytes(b"{")
+    other = Machine(service.machine.home, Publisher())
+    other.install("com.example.cam")
+    other.client.install_key(other.publisher.key().text(), "com.example.cam")
+    running.tick(other.client, service._report)
+    assert other.standing("com.example.cam").licensed
+    assert service.reports == [f"{service.machine.publisher.pub}: data-broken"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_service_stops_when_it_is_told(service: Service, number: int) -> None:
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), number))
+    timer.start()
+    try:
+        running.run(service.machine.client, service._report, wait=0.05)
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        timer.join()
+    assert service.machine.standing().licensed
