@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from volact import calls
 from volact.protocol import keys
@@ -87,7 +87,7 @@ class Serving:
             stderr=self.log,
         )
 
-    def __enter__(self) -> "Serving":
+    def __enter__(self) -> Self:
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:

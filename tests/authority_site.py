@@ -91,7 +91,7 @@ class Site:
     def ask(self, *bundles: dict[str, Any], address: str = ADDRESS, by: Authority | None = None) -> list[Any]:
         """Answers in order: a bundle as JSON, or a refusal."""
         sent = [Sent(b.get("token"), b.get("jwk"), b.get("proof"), b.get("usage")) for b in bundles]
-        answers = (by or self.authority).answer(sent, address)
+        answers = (by or self.authority).answer([(one, address) for one in sent])
         return [one if isinstance(one, Refusal) else json.loads(one) for one in answers]
 
     def ask_one(self, bundle: dict[str, Any], **more: Any) -> Any:

@@ -123,3 +123,18 @@ def test_make_help_lists_every_target() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     (phony,) = re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
     assert phony.split() == re.findall(r"^([a-z-]+):.*?## \S", makefile, re.MULTILINE)
+
+
+def test_the_architecture_page_names_files_that_exist() -> None:
+    """Every file in the table of docs/ARCHITECTURE.md is there: rule, code and test can be followed."""
+    page = (ROOT / "docs" / "ARCHITECTURE.md").read_text("utf-8")
+    named = {
+        name for name in re.findall(r"`([a-z_/]+\.py)`", page) if "/" in name or name in ("db.py", "slmgr.py")
+    }
+    assert len(named) > 30
+    missing = [
+        name
+        for name in named
+        if not (ROOT / ("" if name.startswith("tests/") else "src/volact") / name).exists()
+    ]
+    assert missing == []

@@ -73,7 +73,9 @@ class SettingInvalid(ValueError):
     """A setting is unknown or not of its type; the message names where it stands and what would be right."""
 
 
-def load(role: str, folder: "Path", environ: "Mapping[str, str]", rows: "Mapping[str, str] | None" = None) -> Any:  # noqa: ANN401
+def load(
+    role: str, folder: "Path", environ: "Mapping[str, str]", rows: "Mapping[str, str] | None" = None
+) -> Any:  # noqa: ANN401
     """The settings of `role` (an instance of its class in `ROLES`), from `folder`/ROLE.toml and the others.
 
     Raises:

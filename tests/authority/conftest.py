@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import postgres
 import pytest
-from authority_site import Site
 
+import postgres
+from authority_site import Site
 from volact import db
 from volact.authority import schema
 from volact.authority.store import Store

@@ -3,20 +3,19 @@
 import asyncio
 import json
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 import structlog
-from authority_site import ADDRESS, Site
-from world import PRODUCT, claims_of, new_key, remaining
 
+from authority_site import ADDRESS, Site
 from volact import http
 from volact.authority.api import Face
-from volact.authority.asks import Asked, Sent
+from volact.authority.asks import Sent
 from volact.authority.grouping import GroupCommit
 from volact.protocol.problems import PROBLEMS, Refusal
+from world import PRODUCT, claims_of, new_key, remaining
 
 Call = Callable[..., Awaitable[tuple[int, dict[str, str], bytes]]]
 
@@ -186,7 +185,8 @@ def test_a_large_body_in_parts_is_cut_at_the_limit(site: Site) -> None:
 
 
 def test_a_slow_body_is_cut(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(http.read_body.__kwdefaults__, "seconds", 0.05)
+    defaults: Any = http.read_body.__kwdefaults__
+    monkeypatch.setitem(defaults, "seconds", 0.05)
     ((status, headers, answer),) = post(site, [b"wait"])
     check_problem(status, headers, answer, "request-malformed")
 
@@ -263,7 +263,7 @@ def test_an_unforeseen_fault_says_a_correlation_id_and_nothing_else(
     def fail(*_: object) -> None:
         raise ValueError(f"secret inside: {key.text()}")
 
-    monkeypatch.setattr(site.authority, "verify", fail)
+    monkeypatch.setattr(site.authority, "answer", fail)
     with structlog.testing.capture_logs() as logged:
         (status, headers, body), (_, _, batch) = post(site, request, {"requests": [request]})
     check_problem(status, headers, body, "internal")
@@ -277,12 +277,6 @@ def test_an_unforeseen_fault_says_a_correlation_id_and_nothing_else(
 
 
 # --- group commit -----------------------------------------------------------------------------------------------
-
-
-def asked_of(site: Site, bundle: dict[str, Any]) -> Asked:
-    (asked,) = site.authority.verify([(sent_of(bundle), ADDRESS)])
-    assert isinstance(asked, Asked)
-    return asked
 
 
 def sent_of(bundle: dict[str, Any]) -> Sent:
@@ -301,20 +295,15 @@ def test_what_comes_during_a_commit_is_one_batch_in_order(
     def counted(batch: Any) -> Any:
         sizes.append(len(batch))
         if len(sizes) == 1:
-            go_on.wait(10)
-            while len(group._write._waiting) < 12:
-                time.sleep(0.001)
+            assert go_on.wait(10)
         return decide(batch)
-
-    group: GroupCommit
 
     monkeypatch.setattr(site.authority, "decide", counted)
 
     async def run() -> list[Any]:
-        nonlocal group
         group = GroupCommit(site.authority)
         first = group.submit(sent_of(site.machine().request(key)), ADDRESS)
-        while not sizes:
+        while not sizes:  # noqa: ASYNC110 - filled by another thread
             await asyncio.sleep(0.001)
         rest = [group.submit(sent_of(site.machine().request(key)), ADDRESS) for _ in range(12)]
         go_on.set()

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from authority_process import PRODUCT_FILE
-from world import PRODUCT
 
-from volact.authority import cli, setup
+from authority_process import PRODUCT_FILE
+from volact.authority import cli, statuslist
 from volact.cli import main as volact
 from volact.protocol import keys
+from world import PRODUCT
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -68,7 +68,7 @@ def test_init_is_all_or_nothing(run: Run, tmp_path: Path, monkeypatch: pytest.Mo
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(setup.statuslist, "renew", fail)
+    monkeypatch.setattr(statuslist, "renew", fail)
     assert run("init")[0] == 4
     assert list((tmp_path / "home").iterdir()) == []
     monkeypatch.undo()

@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
-from authority_site import Site
-from world import DAY, NOW, PRODUCT, Machine, claims_of, new_id, verified
 
+from authority_site import Site
 from volact.protocol import status
 from volact.protocol.keys import ProductKey
 from volact.protocol.policy import HOST_MACHINES
 from volact.protocol.problems import Refusal
+from world import DAY, NOW, PRODUCT, Machine, claims_of, new_id, verified
 
 
 def host_of(site: Site) -> Machine:
@@ -135,7 +135,7 @@ def test_an_issuer_past_its_delegation_signs_nothing(site: Site) -> None:
 def entries(site: Site) -> list[tuple[str, str, str, int]]:
     head, body = site.status()
     assert head["len"] == len(body)
-    return [tuple(one) for one in status.read(body.splitlines(keepends=True))]
+    return [(one.kind, one.id, one.mode, one.since) for one in status.read(body.splitlines(keepends=True))]
 
 
 def test_the_first_list_is_empty_and_signed(site: Site) -> None:

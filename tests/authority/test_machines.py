@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from authority_site import ADDRESS, Site
-from world import DAY, NOW, Machine, claims_of, facts, key_signer, new_key, prove, remaining
 
+from authority_site import ADDRESS, Site
 from volact.authority.authority import Authority
 from volact.config import AuthoritySettings
 from volact.protocol import documents, ids
 from volact.protocol.problems import Refusal
+from world import DAY, NOW, Machine, claims_of, facts, key_signer, new_key, prove, remaining
 
 YEAR = 365 * DAY
 

@@ -9,6 +9,7 @@ import pytest
 
 from client.commands import Terminal
 from client.publisher import PRODUCT, Publisher
+from client.server import Server, send
 from volact.protocol import jws
 
 STATUS = (
@@ -132,6 +133,22 @@ def test_an_authority_that_is_not_there_is_exit_code_3_and_an_event(terminal: Te
     assert terminal.client("events", "--since", "2999-01-01T00:00:00Z", "--json").json == []
     assert "12289" in terminal.client("events").out
     assert terminal.client("status", "--json").json["products"][0]["next_try"]
+
+
+@pytest.mark.sockets
+def test_an_activation_is_answered_with_the_product_s_row(terminal: Terminal) -> None:
+    with Server(terminal.folder / "tls", terminal.publisher) as server:
+        terminal.installed(url=server.url, tls=(server.pin,))
+        terminal.client("install-key", terminal.publisher.key().text())
+        row = terminal.client("activate", "--json").json
+        assert list(row) == STATUS
+        assert (row["state"], row["granted"][-1], row["expires"]) == (1, "Z", None)
+        assert row["grant"].keys() == {"token", "chain", "roots"}
+        server.misbehave = lambda handler: send(handler, 503, b"")
+        said = terminal.client("activate")
+        assert said.code == 0
+        assert "never: permanently activated" in said.out
+        assert "status list was not fetched" in said.err
 
 
 def test_this_container_is_not_activated_for_a_real_publisher(

@@ -1,14 +1,15 @@
 """The client's use cases against an authority in memory: M2, M4, M5, M7, M8, M9, and section 5's client rows."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from client.machine import FOREIGN, PARTS, Machine, refused
-from client.publisher import EPOCH, PRODUCT, Publisher, request_of
+from client.publisher import EPOCH, PRODUCT, Publisher, random_id, request_of
 from volact import signing
-from volact.client import events
-from volact.protocol import jws
+from volact.client import contact, events
+from volact.protocol import ids, jws
 from volact.protocol.policy import DAY, HOUR
 from volact.protocol.problems import (
     BrokenData,
@@ -224,6 +225,27 @@ def test_an_answer_to_another_ask_is_refused_and_nothing_is_stored(keyed: Machin
     assert keyed.standing().state == 2
     keyed.client.activate()
     assert keyed.standing().licensed
+
+
+def test_among_a_thousand_machines_answers_none_but_the_own_is_accepted(keyed: Machine) -> None:
+    """T15: same key, product and hardware; the CMID and the request are others'."""
+    request = keyed.client.question().bundle
+    here = keyed.client.open(keyed.publisher.pub)
+    for _ in range(1000):
+        other = {"sub": ids.b64u(os.urandom(32)), "req": random_id()}
+        keyed.authority.answers = [keyed.authority.confirm(request, **other)]
+        with pytest.raises(DocumentRefused):
+            contact._ask(here, keyed.authority, request)  # type: ignore[arg-type]  # it has the two methods
+    assert contact._ask(here, keyed.authority, request).document["sub"] == keyed.cmid()  # type: ignore[arg-type]
+
+
+def test_a_waiting_request_that_is_no_request_any_more_is_made_anew(keyed: Machine) -> None:
+    first = keyed.client.question()
+    keyed.file("pending.json").write_bytes(b'{"token": "x"}')
+    second = keyed.client.question()
+    assert second.bundle != first.bundle
+    assert second.iid == first.iid, "the IID is of machine, product and key"
+    assert keyed.client.activate().standing.licensed
 
 
 def test_an_answer_of_another_publisher_is_refused(keyed: Machine) -> None:

@@ -1,7 +1,6 @@
 """F6: a full disk in the middle of the work is a clean 503; nothing is lost, and it goes on when there is space."""
 
 import json
-import os
 import resource
 import subprocess
 import time
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from authority_process import Home, Serving
 
 pytestmark = pytest.mark.sockets
@@ -100,4 +100,4 @@ def test_a_full_disk_is_503_and_the_same_requests_are_granted_when_there_is_spac
         (row,) = home.run("key", "list")
         assert row["activated"] == len(before) + len(refused)
         assert len(home.run("activation", "list")) == row["activated"]
-        assert os.path.getsize(folder / "authority" / "authority.db") > 0
+        assert (folder / "authority" / "authority.db").stat().st_size > 0

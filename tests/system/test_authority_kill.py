@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from authority_process import Home, Serving
 
+from authority_process import Home, Serving
 from volact.protocol.problems import Unreachable
 
 pytestmark = pytest.mark.sockets

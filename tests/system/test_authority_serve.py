@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from authority_process import Home, Serving
-from world import PRODUCT, claims_of, key_signer, remaining
 
+from authority_process import Home, Serving
 from volact import calls
 from volact.protocol import keys
 from volact.protocol.problems import Unreachable
+from world import PRODUCT, claims_of, key_signer, remaining
 
 pytestmark = pytest.mark.sockets
 
@@ -96,7 +96,7 @@ def test_old_tls_and_plain_text_are_refused(serving: Serving) -> None:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     with socket.create_connection(("127.0.0.1", serving.port), 5) as plain, pytest.raises(OSError):
         context.wrap_socket(plain)

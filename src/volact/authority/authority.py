@@ -263,10 +263,6 @@ class Authority:
         """The bundle of a recorded answer, the same bytes each time."""
         return self.keyring.bundle(Recorded(answer.name, answer.payload, answer.kid, answer.delegation))
 
-    def finish(self, one: StoredAnswer | Asked) -> bytes | Refusal:
-        """Sign a recorded answer, or answer an ask for the remaining count."""
-        return self.sign(one) if isinstance(one, StoredAnswer) else self.remaining(one)
-
     def remaining(self, asked: Asked) -> bytes | Refusal:
         """The statement of how many activations a key bought and how many remain (M3), as a bundle.
 
@@ -298,14 +294,13 @@ class Authority:
         )
         return self.keyring.bundle(Recorded("statement", payload, self.keyring.issuer.kid, issuer.jti))
 
-    def answer(self, sent: Sequence[Sent | Refusal], address: str) -> list[bytes | Refusal]:
-        """Answer a file's or a batch's asks in their order, all in one transaction.
+    def answer(self, sent: Sequence[tuple[Sent, str]]) -> list[bytes | Refusal]:
+        """Answer what was sent, each with its address, in its order: one transaction, bundles or refusals.
 
         Raises:
-            VolactError: if the store failed.
+            VolactError: if the store failed; then nothing of it happened.
         """
-        verified = iter(self.verify([(one, address) for one in sent if not isinstance(one, Refusal)]))
-        asked = [one if isinstance(one, Refusal) else next(verified) for one in sent]
+        asked = self.verify(sent)
         writes = [one for one in asked if not isinstance(one, Refusal) and one.op != "remaining"]
         outcomes = iter(self.decide(writes) if writes else ())
         answers: list[bytes | Refusal] = []

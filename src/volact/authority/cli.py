@@ -517,6 +517,7 @@ def answer(
         The response file to write, for the way back.
     """
     from volact.authority import bodies, serving
+    from volact.authority.asks import Sent
     from volact.protocol.trust import MAX_BUNDLE
 
     with request.open("rb") as file:
@@ -529,14 +530,15 @@ def answer(
     console = Console(json=json)
     with setup.opened() as opened:
         authority = serving.authority_of(opened)
-        if isinstance(sent, list):
-            answers = authority.answer(sent, orders.BY_FILE)
-            content = bodies.answers_json(answers)
-        else:
-            answers = authority.answer([sent], orders.BY_FILE)
-            if isinstance(answers[0], Refusal):
-                raise Refused(answers[0])
-            content = answers[0]
+        entries = sent if isinstance(sent, list) else [sent]
+        good = iter(authority.answer([(one, orders.BY_FILE) for one in entries if isinstance(one, Sent)]))
+        answers = [next(good) if isinstance(one, Sent) else one for one in entries]
+    if isinstance(sent, list):
+        content = bodies.answers_json(answers)
+    elif isinstance(answers[0], Refusal):
+        raise Refused(answers[0])
+    else:
+        content = answers[0]
     write_durably(output, content + b"\n")
     refused = [one for one in answers if isinstance(one, Refusal)]
     console.answer(

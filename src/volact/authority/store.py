@@ -239,6 +239,11 @@ _NETWORKS = _Compiled(
 )
 
 
+def _order(row: Any, networks: tuple[str, ...]) -> Order:  # noqa: ANN401 - a row of _READ_KEYS
+    order = Order(*row[:10])
+    return order._replace(networks=networks, cmax=row.host_machines)
+
+
 def lock_keys(tx: Connection, keys: Iterable[int], *, only_read: bool = False) -> dict[int, LockedKey]:
     """The keys' records, which nobody else changes until this transaction ends (unless it is `only_read`)."""
     wanted = sorted(set(keys))
@@ -247,12 +252,7 @@ def lock_keys(tx: Connection, keys: Iterable[int], *, only_read: bool = False) -
     networks: dict[int, list[str]] = {}
     for key, network in _NETWORKS.read(tx, keys=bound) if bound else ():
         networks.setdefault(key, []).append(network)
-    return {
-        row.id: LockedKey(
-            Order(*tuple(row)[:10], networks=tuple(networks.get(row.id, ())), cmax=row.host_machines), row.ver
-        )
-        for row in found
-    }
+    return {row.id: LockedKey(_order(row, tuple(networks.get(row.id, ()))), row.ver) for row in found}
 
 
 _LISTED = _Compiled(

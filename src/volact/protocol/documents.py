@@ -6,7 +6,6 @@ A claim that is not in a document's row is kept and ignored, unless `must` names
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from volact.protocol import ids, jws
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 VERSION = 1
 FP_LENGTHS = {"uuid": 11, "board": 3, "disk": 3, "os": 11, "net": 3, "cpu": 3, "hv": 11}
 """Parts of a fingerprint in document order, with their length in characters."""
-_OF_LENGTH = {length: re.compile(f"[A-Za-z0-9_-]{{{length}}}").fullmatch for length in (3, 11)}
-_PARTS = {name: _OF_LENGTH[length] for name, length in FP_LENGTHS.items()}
 
 ROLES = ("issuer", "status", "kms-host")
 REQUEST_OPS = ("activate", "return", "host", "extend")
@@ -114,8 +111,7 @@ def _revocations(value: object) -> bool:
 
 def _fingerprint(value: object) -> bool:
     return isinstance(value, dict) and all(
-        name in _PARTS and isinstance(part, str) and _PARTS[name](part) is not None
-        for name, part in value.items()
+        ids.has_form(part, FP_LENGTHS.get(name, -1)) for name, part in value.items()
     )
 
 

@@ -102,14 +102,19 @@ def is_product_id(text: object) -> bool:
     return isinstance(text, str) and len(text) <= PRODUCT_ID_MAX and PRODUCT_ID.fullmatch(text) is not None
 
 
+def has_form(text: object, characters: int) -> bool:
+    """Whether `text` is `characters` characters of base64url. No pattern: each would be compiled at every start."""
+    return isinstance(text, str) and len(text) == characters and not text.strip(_ALPHABET)
+
+
 def is_thumbprint(text: object) -> bool:
     """Whether `text` has the form of a thumbprint or digest: 43 characters of base64url."""
-    return isinstance(text, str) and len(text) == THUMBPRINT_CHARACTERS and not text.strip(_ALPHABET)
+    return has_form(text, THUMBPRINT_CHARACTERS)
 
 
 def is_id(text: object) -> bool:
     """Whether `text` has the form of an id: 22 characters of base64url."""
-    return isinstance(text, str) and len(text) == ID_CHARACTERS and not text.strip(_ALPHABET)
+    return has_form(text, ID_CHARACTERS)
 
 
 # Damm, "Total anti-symmetrische Quasigruppen" (2004): finds every single wrong digit and every neighbour swap.

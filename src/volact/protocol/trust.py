@@ -192,7 +192,7 @@ class Opening:
 
     STEPS = (take_apart, find_key, check_signature, read)
 
-    def open(self) -> Document:
+    def finish(self) -> Document:
         """Take this one through all steps.
 
         Raises:
@@ -225,7 +225,7 @@ def open_self_keyed(bundle: object, name: str) -> SelfKeyed:
         DocumentRefused: naming the failed check.
     """
     opening = Opening.self_keyed(bundle, name)
-    document = opening.open()
+    document = opening.finish()
     assert isinstance(opening.jwk, Jwk)  # noqa: S101 - find_key has read it
     assert opening.key is not None  # noqa: S101 - and loaded it
     return SelfKeyed(document, opening.jwk, opening.key)
@@ -237,7 +237,7 @@ def open_signed(token: object, name: str, kid: str, key: EllipticCurvePublicKey)
     Raises:
         DocumentRefused: naming the failed check.
     """
-    return Opening(token, name, kid=kid, key=key).open()
+    return Opening(token, name, kid=kid, key=key).finish()
 
 
 def _has_exp(name: str, claims: Mapping[str, Any]) -> bool:
