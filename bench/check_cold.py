@@ -6,6 +6,7 @@ one signature. The two are run in turn, so that a change of the machine's speed 
 
 from __future__ import annotations
 
+import compileall
 import os
 import statistics
 import subprocess
@@ -54,6 +55,8 @@ def process_ms(program: str, environ: Mapping[str, str]) -> float:
 
 def measure(product: str, root: str, environ: Mapping[str, str], times: int = 60) -> dict[str, float]:
     """Medians in milliseconds and the ratio, for an activated machine whose home and facts `environ` names."""
+    # As an installed package is: pip compiles, a checkout may not (PYTHONDONTWRITEBYTECODE).
+    compileall.compile_dir(os.path.dirname(volact.__file__), quiet=1)
     check, floor = CHECK.format(product=product, root=root), floor_program()
     for program in (check, floor):
         process_ms(program, environ)

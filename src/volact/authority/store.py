@@ -323,7 +323,7 @@ _CHANGES = _Compiled(
     sa.select(schema.change.c.act, schema.change.c.at, schema.change.c.how)
     .where(
         _IsIn(schema.change.c.act, "acts"),
-        schema.change.c.at > sa.bindparam("since"),
+        schema.change.c.at >= sa.bindparam("since"),
     )
     .order_by(schema.change.c.at)
 )
