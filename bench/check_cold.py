@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import volact
@@ -56,7 +57,7 @@ def process_ms(program: str, environ: Mapping[str, str]) -> float:
 def measure(product: str, root: str, environ: Mapping[str, str], times: int = 60) -> dict[str, float]:
     """Medians in milliseconds and the ratio, for an activated machine whose home and facts `environ` names."""
     # As an installed package is: pip compiles, a checkout may not (PYTHONDONTWRITEBYTECODE).
-    compileall.compile_dir(os.path.dirname(volact.__file__), quiet=1)
+    compileall.compile_dir(Path(volact.__file__).parent, quiet=1)
     check, floor = CHECK.format(product=product, root=root), floor_program()
     for program in (check, floor):
         process_ms(program, environ)

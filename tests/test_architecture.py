@@ -16,13 +16,13 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "volact"
 
 ROLES = {"authority", "kmshost", "vamt", "compliance"}
-SHARED = {"signing", "facts", "calls", "http", "db", "config", "clock", "files", "console"}
+SHARED = {"signing", "facts", "calls", "http", "db", "statements", "config", "clock", "files", "console"}
 EDGE = {"cli", "slmgr", "lab", "quickstart", "doctor"}
 ALL = {"protocol", "client", "web"} | ROLES | SHARED | EDGE
 
 # Who may import whom: a unit is a package or module right under volact. A unit may always import itself.
 MAY_IMPORT: dict[str, set[str]] = {
-    **{unit: set() for unit in ("protocol", "db", "config", "clock", "files")},
+    **{unit: set() for unit in ("protocol", "db", "statements", "config", "clock", "files")},
     **{
         unit: {"protocol", "config", "clock", "files"}
         for unit in ("signing", "facts", "calls", "http", "console")

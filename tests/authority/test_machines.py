@@ -254,13 +254,29 @@ def test_two_requests_of_one_machine_in_one_batch_are_one_activation(site: Site)
 
 
 def test_a_request_id_with_other_content_is_refused(site: Site) -> None:
+    """PROTOCOL 6 and 7: an id belongs to its asker, who cannot ask something else under it."""
     key, machine = site.key(), site.machine()
     request = machine.request(key)
     site.ask_one(request)
     jti = claims_of(request["token"])["jti"]
-    other = site.machine().request(key, jti=jti)
-    assert code(site.ask_one(other)) == "request-id-reused"
+    assert code(site.ask_one(machine.request(key, jti=jti, now=NOW + 1))) == "request-id-reused"
     assert site.counts(key)[1] == 1
+    assert site.ask_one(site.machine().request(key, jti=jti))["token"], "another machine's id is its own"
+    assert site.counts(key)[1] == 2
+
+
+def test_the_old_request_of_a_machine_that_was_rebuilt_gives_its_old_answer_and_moves_nothing(
+    site: Site,
+) -> None:
+    """A replay after a takeover finds the recorded answer: the row stays with the new CMID (row 6, T14)."""
+    key, machine = site.key(), site.machine()
+    old = machine.request(key)
+    first = site.ask_one(old)
+    rebuilt = machine.rebuilt()
+    assert site.ask_one(rebuilt.request(key))["token"]
+    assert site.ask_one(old) == first
+    assert site.counts(key)[1] == 1
+    assert [row.cmid for row in site.rows("activation")] == [rebuilt.cmid]
 
 
 class Cut(Exception):

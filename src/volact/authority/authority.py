@@ -131,7 +131,7 @@ class Authority:
 
     def _decide_one(self, batch: _Batch, asked: Asked) -> Outcome:
         order = batch.book.order(asked.key.id)
-        known = batch.book.answer(asked.document.jti)
+        known = batch.book.answer(asked.document["iss"], asked.document.jti)
         if known:
             repeated = activation.repeat(
                 activation.Recorded(known.digest, known.blocked), asked.digest, order.blocked
@@ -254,7 +254,7 @@ class Authority:
             self.keyring.issuer.kid,
             batch.issuer.jti,
         )
-        batch.book.record(asked.key.id, answer)
+        batch.book.record(asked.key.id, asked.document["iss"], answer)
         return answer
 
     # --- after the transaction ----------------------------------------------------------------------------

@@ -31,11 +31,14 @@ class Book:
         self._tx = tx
         self._now = now
         self.keys: dict[int, LockedKey] = store.lock_keys(tx, (asked.key.id for asked in batch))
-        self._answers = store.answers(tx, [asked.document.jti for asked in batch])
+        self._answers: dict[tuple[str, str], StoredAnswer] = {}
         self._rows: dict[str, tuple[int, Row]] = {}
         self._own: dict[tuple[int, str], str] = {}
         self._by_token: dict[tuple[int, str], set[str]] = {}
-        self._load_rows([asked for asked in batch if asked.op == "activate"])
+        machines = [asked for asked in batch if asked.op == "activate"]
+        self._load_own(machines)
+        self._load_answers(batch)
+        self._load_similar(machines)
         bound = {key for key, locked in self.keys.items() if locked.order.machines_bound}
         self._listed = store.listed_machines(
             tx, bound, {asked.document["iss"] for asked in batch if asked.key.id in bound}
@@ -46,22 +49,46 @@ class Book:
         self._new_answers: list[tuple[int, StoredAnswer]] = []
         self._counted: dict[int, int] = {}
 
-    def _load_rows(self, asks: Sequence[Asked]) -> None:
-        if not asks:
-            return
-        since = self._now - REBUILD_WINDOW
-        keys = {asked.key.id for asked in asks}
-        own = store.activations_of(self._tx, keys, {asked.document["iss"] for asked in asks}, since)
-        for (key, _), row in own.items():
-            self._enter(key, row)
+    def _load_own(self, asks: Sequence[Asked]) -> None:
+        if asks:
+            keys, cmids = {asked.key.id for asked in asks}, {asked.document["iss"] for asked in asks}
+            own = store.activations_of(self._tx, keys, cmids, self._now - REBUILD_WINDOW)
+            for (key, _), row in own.items():
+                self._enter(key, row)
+
+    def _load_answers(self, batch: Sequence[Asked]) -> None:
+        """What was answered before: a request belongs to its asker, so it is looked for under his activations.
+
+        A machine may have had more than the one it has: rebuilt hardware took it over.
+        """
+        acts: dict[tuple[int, str], list[str]] = {place: [act] for place, act in self._own.items()}
+        askers = {asked.document["iss"] for asked in batch}
+        others = store.former_activations(self._tx, askers)
+        if any(asked.op != "activate" for asked in batch):
+            others += store.hosts(self._tx, askers)
+        for key, asker, act in others:
+            acts.setdefault((key, asker), []).append(act)
+        places = [(asked.key.id, asked.document["iss"], asked.document.jti) for asked in batch]
+        wanted = {act for key, asker, _ in places for act in acts.get((key, asker), ())}
+        if wanted:
+            found = store.answers(self._tx, wanted, [req for _, _, req in places])
+            for key, asker, req in places:
+                for act in acts.get((key, asker), ()):
+                    if (act, req) in found:
+                        self._answers[asker, req] = found[act, req]
+
+    def _load_similar(self, asks: Sequence[Asked]) -> None:
+        """The rows that a machine without a row of its own might be."""
         strangers = [
             asked.document["fp"]
             for asked in asks
-            if (asked.key.id, asked.document["iss"]) not in own and asked.document.jti not in self._answers
+            if (asked.key.id, asked.document["iss"]) not in self._own
+            and (asked.document["iss"], asked.document.jti) not in self._answers
         ]
         if strangers:
-            for key, row in store.similar_activations(self._tx, strangers, since):
-                if key in keys:
+            found = store.similar_activations(self._tx, strangers, self._now - REBUILD_WINDOW)
+            for key, row in found:
+                if key in self.keys:
                     self._enter(key, row)
 
     def _enter(self, key: int, row: Row) -> None:
@@ -74,9 +101,9 @@ class Book:
         """The key's record, with what this batch has taken of it."""
         return self.keys[key].order
 
-    def answer(self, req: str) -> StoredAnswer | None:
-        """The recorded answer of a request id, of this batch too."""
-        return self._answers.get(req)
+    def answer(self, asker: str, req: str) -> StoredAnswer | None:
+        """The recorded answer of an asker's request id, of this batch too."""
+        return self._answers.get((asker, req))
 
     def listed(self, key: int, cmid: str) -> bool:
         """Whether a CMID is on the key's list of machines."""
@@ -114,9 +141,9 @@ class Book:
         self.keys[key] = locked._replace(order=locked.order._replace(used=locked.order.used + 1))
         self._counted[key] = self._counted.get(key, 0) + 1
 
-    def record(self, key: int, answer: StoredAnswer) -> None:
+    def record(self, key: int, asker: str, answer: StoredAnswer) -> None:
         """Enter what is going to be answered."""
-        self._answers[answer.req] = answer
+        self._answers[asker, answer.req] = answer
         self._new_answers.append((key, answer))
 
     def write(self) -> None:

@@ -169,18 +169,19 @@ change = sa.Table(
     sa.Column("act", sa.Text, sa.ForeignKey("activation.act"), nullable=False, index=True),
     _integer("at"),
     _text("how"),
-    _text("cmid_before"),
+    _text("cmid_before", index=True),
 )
 
-# What was asked and what is answered, written before it is signed. `act` is that of an activation or a host.
+# What was asked and what is answered, written before it is signed. `act` is that of an activation or a host, and
+# comes first in the key: it begins with its time, so the index of a million grows at one end and not everywhere.
 answer = sa.Table(
     "answer",
     metadata,
+    _text("act", primary_key=True),
     _text("req", primary_key=True),
     _text("digest"),
     _text("name"),
     _to("key", "product_key.id"),
-    _text("act"),
     sa.Column("payload", sa.LargeBinary, nullable=False),
     _text("kid"),
     _text("delegation"),

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.ext.compiler import compiles
 
 from volact import db
 from volact.authority import schema
@@ -20,6 +19,7 @@ from volact.authority.activation import MOVED, Row
 from volact.authority.orders import HostRow, Order
 from volact.protocol import machine
 from volact.protocol.problems import BrokenData, Refusal, Refused
+from volact.statements import IsIn, Statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -115,77 +115,6 @@ class StoredAnswer(NamedTuple):
     blocked: str = ""
 
 
-class _IsIn(sa.ColumnElement[bool]):
-    """`column IN (the list bound to a name)`, the same text for every length of the list."""
-
-    inherit_cache = False
-    type = sa.Boolean()
-    # Else SQLite gets "... = 1" behind it, which no index serves.
-    _is_implicitly_boolean = True
-
-    def __init__(self, column: sa.ColumnElement[Any], name: str) -> None:
-        self.column = column
-        self.bound: sa.BindParameter[Any] = sa.bindparam(name, type_=sa.ARRAY(column.type))
-
-
-@compiles(_IsIn, "sqlite")
-def _is_in_sqlite(element: _IsIn, compiler: Any, **options: Any) -> str:  # noqa: ANN401 - SQLAlchemy's own
-    bound = compiler.process(element.bound, **options)
-    return f"{compiler.process(element.column, **options)} IN (SELECT value FROM json_each({bound}))"  # noqa: S608 - names of ours
-
-
-@compiles(_IsIn, "postgresql")
-def _is_in_postgresql(element: _IsIn, compiler: Any, **options: Any) -> str:  # noqa: ANN401 - SQLAlchemy's own
-    bound = compiler.process(element.bound, **options)
-    return f"{compiler.process(element.column, **options)} = ANY({bound})"
-
-
-class _Compiled:
-    """A statement that is compiled once a database and handed to the driver as it is.
-
-    SQLAlchemy's own way builds every list into the text and looks at every value of every row: on SQLite a third
-    of what an activation may cost.
-    """
-
-    def __init__(self, statement: sa.Executable, names: tuple[str, ...] = ()) -> None:
-        """Compile `statement`; `names` are the columns of an INSERT or the parameters of an UPDATE."""
-        self._statement = statement
-        self._names = names
-        self._compiled: dict[str, tuple[str, list[str] | None]] = {}
-
-    def _text(self, tx: Connection) -> tuple[str, list[str] | None]:
-        """The statement's text, and the order of its parameters where the driver takes them by place."""
-        made = self._compiled.get(tx.dialect.name)
-        if made is None:
-            statement: Any = self._statement
-            keys = {"column_keys": list(self._names)} if self._names else {}
-            compiled = statement.compile(dialect=tx.dialect, **keys)
-            made = self._compiled[tx.dialect.name] = str(compiled), compiled.positiontup
-        return made
-
-    def read(self, tx: Connection, **parameters: Any) -> Sequence[Any]:  # noqa: ANN401 - values of columns
-        """The rows of a SELECT."""
-        text, order = self._text(tx)
-        if order is None:
-            return tx.exec_driver_sql(text, parameters).all()
-        given = {
-            name: json.dumps(value) if isinstance(value, list) else value
-            for name, value in parameters.items()
-        }
-        return tx.exec_driver_sql(text, tuple([given[name] for name in order])).all()
-
-    def write(self, tx: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Execute once a row, whose values stand in the order of the names."""
-        text, order = self._text(tx)
-        values: list[Any]
-        if order is None:
-            values = [dict(zip(self._names, row, strict=True)) for row in rows]
-        else:
-            places = [self._names.index(name) for name in order]
-            values = [tuple([row[place] for place in places]) for row in rows]
-        tx.exec_driver_sql(text, values)
-
-
 _key, _product = schema.product_key, schema.product
 
 _KEY_BY_THUMBPRINT = sa.select(
@@ -226,15 +155,15 @@ _READ_KEYS = (
     )
     .join(_product, _product.c.id == _key.c.product)
     .join(schema.customer, schema.customer.c.id == _key.c.customer)
-    .where(_IsIn(_key.c.id, "keys"))
+    .where(IsIn(_key.c.id, "keys"))
     .order_by(_key.c.id)
 )
 # In the order of their numbers, so that two processes never wait for each other crosswise.
-_LOCK_NOTHING = _Compiled(_READ_KEYS)
-_LOCK_KEYS_FOR_UPDATE = _Compiled(_READ_KEYS.with_for_update(of=_key))
-_NETWORKS = _Compiled(
+_LOCK_NOTHING = Statement(_READ_KEYS)
+_LOCK_KEYS_FOR_UPDATE = Statement(_READ_KEYS.with_for_update(of=_key))
+_NETWORKS = Statement(
     sa.select(schema.key_network.c.key, schema.key_network.c.network).where(
-        _IsIn(schema.key_network.c.key, "keys")
+        IsIn(schema.key_network.c.key, "keys")
     )
 )
 
@@ -255,10 +184,10 @@ def lock_keys(tx: Connection, keys: Iterable[int], *, only_read: bool = False) -
     return {row.id: LockedKey(_order(row, tuple(networks.get(row.id, ()))), row.ver) for row in found}
 
 
-_LISTED = _Compiled(
+_LISTED = Statement(
     sa.select(schema.key_machine.c.key, schema.key_machine.c.cmid).where(
-        _IsIn(schema.key_machine.c.key, "keys"),
-        _IsIn(schema.key_machine.c.cmid, "cmids"),
+        IsIn(schema.key_machine.c.key, "keys"),
+        IsIn(schema.key_machine.c.cmid, "cmids"),
     )
 )
 
@@ -272,7 +201,7 @@ def listed_machines(tx: Connection, keys: Iterable[int], cmids: Iterable[str]) -
 
 
 _answer, _activation, _host = schema.answer, schema.activation, schema.host
-_ANSWERS = _Compiled(
+_ANSWERS = Statement(
     sa.select(
         _answer.c.req,
         _answer.c.digest,
@@ -285,13 +214,32 @@ _ANSWERS = _Compiled(
     )
     .outerjoin(_activation, _activation.c.act == _answer.c.act)
     .outerjoin(_host, _host.c.act == _answer.c.act)
-    .where(_IsIn(_answer.c.req, "reqs"))
+    .where(IsIn(_answer.c.act, "acts"), IsIn(_answer.c.req, "reqs"))
 )
 
 
-def answers(tx: Connection, reqs: Sequence[str]) -> dict[str, StoredAnswer]:
-    """The recorded answers of these request ids, with how their activations or hosts are blocked now."""
-    return {row[0]: StoredAnswer(*row) for row in _ANSWERS.read(tx, reqs=list(reqs))}
+def answers(tx: Connection, acts: Iterable[str], reqs: Iterable[str]) -> dict[tuple[str, str], StoredAnswer]:
+    """The recorded answers by (activation or host, request id), and how these are blocked now."""
+    found = _ANSWERS.read(tx, acts=sorted(set(acts)), reqs=list(reqs))
+    return {(row.act, row.req): StoredAnswer(*row) for row in found}
+
+
+_FORMER = Statement(
+    sa.select(_activation.c.key, schema.change.c.cmid_before, schema.change.c.act)
+    .join(_activation, _activation.c.act == schema.change.c.act)
+    .where(IsIn(schema.change.c.cmid_before, "cmids"))
+)
+_HOSTS = Statement(sa.select(_host.c.key, _host.c.host, _host.c.act).where(IsIn(_host.c.host, "hosts")))
+
+
+def former_activations(tx: Connection, cmids: Iterable[str]) -> list[tuple[int, str, str]]:
+    """(key, CMID, activation) of those activations that these CMIDs once had."""
+    return [tuple(row) for row in _FORMER.read(tx, cmids=sorted(set(cmids)))]
+
+
+def hosts(tx: Connection, ids: Iterable[str]) -> list[tuple[int, str, str]]:
+    """(key, host id, activation) of these hosts."""
+    return [tuple(row) for row in _HOSTS.read(tx, hosts=sorted(set(ids)))]
 
 
 _ROW = (
@@ -302,27 +250,27 @@ _ROW = (
     _activation.c.granted,
     _activation.c.blocked,
 )
-_BY_CMID = _Compiled(
+_BY_CMID = Statement(
     sa.select(*_ROW).where(
-        _IsIn(_activation.c.key, "keys"),
-        _IsIn(_activation.c.cmid, "cmids"),
+        IsIn(_activation.c.key, "keys"),
+        IsIn(_activation.c.cmid, "cmids"),
     )
 )
 _BY_TOKEN = {
-    letter: sa.select(*_ROW).where(_IsIn(_activation.c[column], f"tokens_{letter}"))
+    letter: sa.select(*_ROW).where(IsIn(_activation.c[column], f"tokens_{letter}"))
     for letter, column in _FIND.items()
 }
 # One statement for all kinds of tokens: its cost is a batch's, not an ask's.
-_SIMILAR_TO_ANY = _Compiled(sa.union_all(*_BY_TOKEN.values()))
-_SIMILAR_WITH_UUID = _Compiled(
+_SIMILAR_TO_ANY = Statement(sa.union_all(*_BY_TOKEN.values()))
+_SIMILAR_WITH_UUID = Statement(
     sa.union_all(
         _BY_TOKEN["u"], *[_BY_TOKEN[letter].where(_activation.c.find_uuid.is_(None)) for letter in "bdn"]
     )
 )
-_CHANGES = _Compiled(
+_CHANGES = Statement(
     sa.select(schema.change.c.act, schema.change.c.at, schema.change.c.how)
     .where(
-        _IsIn(schema.change.c.act, "acts"),
+        IsIn(schema.change.c.act, "acts"),
         schema.change.c.at >= sa.bindparam("since"),
     )
     .order_by(schema.change.c.at)
@@ -390,17 +338,17 @@ def _searchable(fp: Mapping[str, str]) -> list[str | None]:
 _ACTIVATION_COLUMNS = (
     "act", "key", "cmid", "fp", "created", "granted", "blocked", "blocked_since", *_FIND.values()
 )  # fmt: skip
-_INSERT_ACTIVATION = _Compiled(sa.insert(_activation), _ACTIVATION_COLUMNS)
+_INSERT_ACTIVATION = Statement(sa.insert(_activation), _ACTIVATION_COLUMNS)
 _CHANGED_COLUMNS = ("cmid", "fp", "granted", *_FIND.values())
-_UPDATE_ACTIVATION = _Compiled(
+_UPDATE_ACTIVATION = Statement(
     sa.update(_activation)
     .where(_activation.c.act == sa.bindparam("of"))
     .values({column: sa.bindparam(column) for column in _CHANGED_COLUMNS}),
     ("of", *_CHANGED_COLUMNS),
 )
-_INSERT_CHANGE = _Compiled(sa.insert(schema.change), ("act", "at", "how", "cmid_before"))
+_INSERT_CHANGE = Statement(sa.insert(schema.change), ("act", "at", "how", "cmid_before"))
 _ANSWER_COLUMNS = ("req", "digest", "name", "act", "payload", "kid", "delegation", "key")
-_INSERT_ANSWER = _Compiled(sa.insert(_answer), _ANSWER_COLUMNS)
+_INSERT_ANSWER = Statement(sa.insert(_answer), _ANSWER_COLUMNS)
 _COUNT = (
     sa.update(_key)
     .where(_key.c.id == sa.bindparam("key"), _key.c.used + sa.bindparam("more") <= _key.c.bought)
@@ -513,10 +461,10 @@ def add_usage(tx: Connection, jti: str, host: str, ref: str, token: str, now: in
     return known is None
 
 
-_SOURCES = _Compiled(
+_SOURCES = Statement(
     sa.select(schema.source.c.key, schema.source.c.network).where(
-        _IsIn(schema.source.c.key, "keys"),
-        _IsIn(schema.source.c.network, "networks"),
+        IsIn(schema.source.c.key, "keys"),
+        IsIn(schema.source.c.network, "networks"),
     )
 )
 

@@ -150,16 +150,16 @@ def upgrade() -> None:
     op.create_index(op.f("ix_activation_find_uuid"), "activation", ["find_uuid"], unique=False)
     op.create_table(
         "answer",
+        sa.Column("act", sa.Text(), nullable=False),
         sa.Column("req", sa.Text(), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("key", number(), nullable=False),
-        sa.Column("act", sa.Text(), nullable=False),
         sa.Column("payload", sa.LargeBinary(), nullable=False),
         sa.Column("kid", sa.Text(), nullable=False),
         sa.Column("delegation", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["key"], ["product_key.id"], name=op.f("fk_answer_key")),
-        sa.PrimaryKeyConstraint("req", name=op.f("pk_answer")),
+        sa.PrimaryKeyConstraint("act", "req", name=op.f("pk_answer")),
     )
     op.create_table(
         "event",
@@ -227,3 +227,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_change")),
     )
     op.create_index(op.f("ix_change_act"), "change", ["act"], unique=False)
+    op.create_index(op.f("ix_change_cmid_before"), "change", ["cmid_before"], unique=False)
