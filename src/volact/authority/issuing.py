@@ -1,0 +1,244 @@
+"""The commands about product keys: issue, list, show, block, bind, raise (DESIGN section 5).
+
+A key is shown or written once, when it is issued, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from volact.authority import desk, orders
+from volact.authority.desk import Json, Label
+from volact.authority.publisher import Wanted
+from volact.console import Console
+from volact.files import PRIVATE
+from volact.protocol.policy import HOST_MACHINES
+from volact.protocol.problems import BrokenData, Refusal, Refused, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from volact.authority.records import KeyRow
+    from volact.protocol.keys import ProductKey
+
+app = desk.group("key", "Product keys: issue, list, show, block, bind, raise.")
+
+_SLOW_SECONDS = 1.0
+
+
+@app.command(name="issue")
+def key_issue(
+    *,
+    product: list[str],
+    customer: str,
+    kind: Literal["mak", "retail", "kms-host"],
+    activations: int | None = None,
+    copies: int = 1,
+    csv_file: Annotated[Path | None, Parameter(name="--csv")] = None,
+    machines: int = HOST_MACHINES,
+    json: Json = False,
+) -> None:
+    """Issue keys. They are shown or written this once and cannot be shown again, only replaced.
+
+    Parameters
+    ----------
+    product
+        The product's id; repeat it for a kms-host key of several products.
+    customer
+        The customer's name.
+    kind
+        A MAK for N activations, a retail key for one machine, or a key for KMS hosts.
+    activations
+        Of each MAK.
+    copies
+        How many keys.
+    csv_file
+        Write the keys to this new file, 0600, complete on disk before they are good.
+    machines
+        Most machines that a host of a kms-host key may count.
+    """
+    if copies < 1 or machines < 1:
+        raise UsageError("--copies and --machines are at least 1.")
+    wanted = Wanted(kind, tuple(product), customer, activations, copies, machines)
+    if csv_file and csv_file.exists():
+        raise Refused(Refusal("already-exists", f"{csv_file} is there; keys are never overwritten."))
+    console = Console(json=json)
+    issued: list[ProductKey] = []
+    written = False
+
+    def keep(made: Sequence[ProductKey]) -> None:
+        nonlocal written
+        issued.extend(made)
+        if csv_file:
+            write_durably(csv_file, _csv(wanted, made), PRIVATE)
+            written = True
+
+    with desk.office() as (_, office):
+        try:
+            office.issue(wanted, keep, _progress(console, copies))
+        except BaseException:
+            if csv_file and written:
+                csv_file.unlink()  # keys that were not committed are worth nothing
+            raise
+    labels = [made.label for made in issued]
+    if csv_file:
+        console.answer({"labels": labels, "csv": str(csv_file)}, f"{len(labels)} keys in {csv_file}")
+    else:
+        console.answer(
+            {"labels": labels, "keys": [made.text() for made in issued]},
+            "\n".join(made.text() for made in issued),
+        )
+
+
+def _csv(wanted: Wanted, made: Sequence[ProductKey]) -> bytes:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("key", "label", "kind", "product", "activations"))
+    bought = orders.bought_by(wanted.kind, wanted.activations)
+    products = " ".join(wanted.products)
+    rows.writerows((key.text(), key.label, wanted.kind, products, bought) for key in made)
+    return text.getvalue().encode("ascii")
+
+
+def _progress(console: Console, copies: int) -> Callable[[int], None]:
+    """Say on standard error how far it is, once a second, of what takes longer than one."""
+    said = time.monotonic()
+
+    def progress(done: int) -> None:
+        nonlocal said
+        if time.monotonic() - said > _SLOW_SECONDS:
+            said = time.monotonic()
+            console.remark(f"{done} of {copies} keys")
+
+    return progress
+
+
+def _key_json(row: KeyRow) -> dict[str, object]:
+    return {
+        "label": row.label,
+        "kind": row.kind,
+        "key": row.thumbprint,
+        "products": list(row.products),
+        "customer": row.customer,
+        "bought": row.bought,
+        "activated": row.used,
+        "remaining": row.bought - row.used,
+        "blocked": row.blocked or None,
+        "blocked_since": desk.when(row.blocked_since) if row.blocked else None,
+        "machines": row.machines,
+        "networks": list(row.networks),
+        "sources": row.sources,
+        "issued": desk.when(row.created),
+    }
+
+
+@app.command(name="list")
+def key_list(*, json: Json = False) -> None:
+    """List the keys, by their last group."""
+    with desk.office() as (_, office):
+        found = office.keys()
+    desk.show(
+        Console(json=json),
+        [_key_json(row) for row in found],
+        [
+            (row.label, row.kind, " ".join(row.products), row.customer, row.bought, row.used, row.bought - row.used,
+             row.blocked)
+            for row in found
+        ],
+        ("label", "kind", "product", "customer", "bought", "activated", "remaining", "blocked"),
+        "There are no keys. Issue one: volact authority key issue --product ID --customer NAME --kind mak --activations N",
+    )  # fmt: skip
+
+
+@app.command(name="show")
+def keydesk.show(label: Label, /, *, json: Json = False) -> None:
+    """Show what is known of a key (never the key itself)."""
+    with desk.office() as (_, office):
+        row = office.keys(label_of(label))[0]
+    shown = _key_json(row)
+    lines = []
+    for name, value in shown.items():
+        text = " ".join(value) if isinstance(value, list) else "-" if value is None else str(value)
+        lines.append(f"{name:<14}{text or '-'}")
+    Console(json=json).answer(shown, "\n".join(lines))
+
+
+@app.command(name="block")
+def key_block(
+    label: Label,
+    /,
+    *,
+    everything: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    json: Json = False,
+) -> None:
+    """Block a key: no new activations.
+
+    Parameters
+    ----------
+    everything
+        Take the activations that were given, too: their machines go to Non-genuine grace when they learn of it.
+    """
+    with desk.office() as (_, office):
+        version = office.block_key(label_of(label), everything=everything)
+    mode = "all" if everything else "new"
+    what = "all its activations are blocked" if everything else "no new activations"
+    Console(json=json).answer(
+        {"label": label_of(label), "blocked": mode, "status_list": version},
+        f"{label_of(label)}: {what} (status list {version})",
+    )
+
+
+@app.command(name="bind")
+def key_bind(
+    label: Label, /, *, machines: Path | None = None, networks: str | None = None, json: Json = False
+) -> None:
+    """Bind a key to machines or networks; whoever is on either list is entitled.
+
+    Parameters
+    ----------
+    machines
+        A file of CMIDs, one a line; it replaces the list there was, an empty file unbinds.
+    networks
+        Networks such as 192.0.2.0/24,2001:db8::/32; they replace those there were, "" unbinds.
+    """
+    if machines is None and networks is None:
+        raise UsageError("Give --machines FILE or --networks CIDR,...")
+    cmids = None
+    if machines is not None:
+        try:
+            cmids = [line for line in machines.read_text("ascii").splitlines() if line.strip()]
+        except UnicodeDecodeError:
+            raise BrokenData(f"{machines} is no list of CMIDs.", "not-readable") from None
+    ranges = None if networks is None else [one for one in networks.split(",") if one.strip()]
+    with desk.office() as (_, office):
+        office.bind_key(label_of(label), cmids, ranges)
+        row = office.keys(label_of(label))[0]
+    Console(json=json).answer(
+        _key_json(row), f"{row.label}: {row.machines} machines, networks {' '.join(row.networks) or '-'}"
+    )
+
+
+@app.command(name="raise")
+def key_raise(
+    label: Label, activations: Annotated[int, Parameter(name="N")], /, *, json: Json = False
+) -> None:
+    """Raise the number of activations that a key is good for, to N in all."""
+    with desk.office() as (_, office):
+        order = office.raise_key(label_of(label), activations)
+    Console(json=json).answer(
+        {"label": order.label, "bought": order.bought, "activated": order.used, "remaining": order.remaining},
+        f"{order.label}: {order.remaining} of {order.bought} remain",
+    )
+
+
+def label_of(text: str) -> str:
+    return text.strip().upper()
+
+
