@@ -17,7 +17,7 @@ SOURCE = ROOT / "src" / "volact"
 
 ROLES = {"authority", "kmshost", "vamt", "compliance"}
 SHARED = {"signing", "facts", "calls", "http", "db", "statements", "config", "clock", "files", "console"}
-EDGE = {"cli", "slmgr", "lab", "quickstart", "doctor"}
+EDGE = {"cli", "slmgr", "lab", "quickstart", "doctor", "completion"}
 ALL = {"protocol", "client", "web"} | ROLES | SHARED | EDGE
 
 # Who may import whom: a unit is a package or module right under volact. A unit may always import itself.
@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{role: {"protocol"} | SHARED for role in ROLES},
     "web": ALL - {"cli", "slmgr", "lab"},
     "cli": ALL,
-    **{unit: ALL - {"web"} for unit in ("slmgr", "lab", "quickstart", "doctor")},
+    **{unit: ALL - {"web"} for unit in ("slmgr", "lab", "quickstart", "doctor", "completion")},
     "__init__": {"client", "protocol"},
     "__main__": {"cli"},
 }

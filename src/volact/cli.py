@@ -27,6 +27,7 @@ ROLES = {
     "authority": Role(
         "volact.authority.cli", "server", "the publisher's licensing site: products, keys, serve"
     ),
+    "completion": Role("volact.completion", "", "shell completion: see `volact completion --help`"),
     "quickstart": Role(
         "volact.quickstart", "server", "see it work: an authority and three machines on this one"
     ),

@@ -16,6 +16,14 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
+LAST = 253_402_300_799
+"""The last second of the year 9999: no later time can be shown."""
+
+
+class ClockInvalid(ValueError):
+    """A laboratory's clock file holds no time; the message names the file."""
+
+
 class Clock(Protocol):
     """Says what time it is."""
 
@@ -58,25 +66,37 @@ class LabClock(SystemClock):
         self._path = path
 
     def now(self) -> int:
-        """Wall time as the file moves it."""
-        with open(self._path, encoding="utf-8") as file:
-            text = file.read().strip()
-        return moved(text, int(time.time()))
+        """Wall time as the file moves it.
+
+        Raises:
+            ClockInvalid: if the file cannot be read, or holds no time.
+        """
+        try:
+            with open(self._path, encoding="utf-8") as file:
+                return moved(file.read().strip(), int(time.time()))
+        except (OSError, ValueError, OverflowError):
+            raise ClockInvalid(
+                f"{LAB_CLOCK}: {self._path} holds no time: +180d, 2027-01-31T12:00:00Z or seconds."
+            ) from None
 
 
 def moved(text: str, wall: int) -> int:
     """The time that a lab clock's file content means when the machine's clock says `wall`.
 
     Raises:
-        ValueError: if it is neither a time nor an offset.
+        ValueError: if it is neither a time nor an offset, or lies beyond the years that can be shown.
     """
     if text[:1] in ("+", "-"):
-        return wall + int(text[:-1]) * _UNITS[text[-1:]] if text[-1:] in _UNITS else wall + int(text)
-    if text.isdigit():
-        return int(text)
-    from datetime import datetime  # noqa: PLC0415 - only a laboratory pays for this import
+        found = wall + int(text[:-1]) * _UNITS[text[-1:]] if text[-1:] in _UNITS else wall + int(text)
+    elif text.isdigit():
+        found = int(text)
+    else:
+        from datetime import datetime  # noqa: PLC0415 - only a laboratory pays for this import
 
-    return int(datetime.fromisoformat(text).timestamp())
+        found = int(datetime.fromisoformat(text).timestamp())
+    if not 0 <= found <= LAST:
+        raise ValueError("beyond the years that can be shown")
+    return found
 
 
 def clock_for(environ: Mapping[str, str], *, lab: bool) -> Clock:

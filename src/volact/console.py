@@ -7,9 +7,11 @@ translated here and nowhere else: 0 done, 1 refused, 2 usage, 3 could not reach,
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
+from volact.clock import ClockInvalid
 from volact.config import SettingInvalid
 from volact.protocol.problems import BrokenData, Refusal, UsageError, VolactError
 
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 DONE, REFUSED, USAGE, UNREACHABLE, BROKEN = 0, 1, 2, 3, 4
+
+_KEY_LIKE = re.compile(
+    r"(?<![\w.-])(?:(?:[0-9A-Za-z]{4,6}-){3,4}|[0-9A-Za-z]{18,21}-?)([0-9A-Za-z]{4,6})(?![\w-]|\.\w)"
+)
+"""What may be a product key, mistyped ones included: four or five groups, or as many characters in one."""
 
 
 class Console:
@@ -46,11 +53,18 @@ class Console:
         self._err.flush()
 
     def refuse(self, refusal: Refusal, exit_code: int = REFUSED, next_step: str = "") -> int:
-        """Print a refusal and say its exit code."""
+        """Print a refusal and say its exit code; a key among the words that it repeats is not shown (M8)."""
+        shown = refusal._replace(detail=without_keys(refusal.detail))
+        next_step = next_step or shown.problem.next_step
         if self.json:
-            self.answer(refusal.document(), "")
-        self.remark(f"{refusal.code}: {refusal}\n{next_step or refusal.problem.next_step}")
+            self.answer({**shown.document(), "next": next_step}, "")
+        self.remark(f"{shown.code}: {shown}\n{next_step}")
         return exit_code
+
+
+def without_keys(text: str) -> str:
+    """The text with the last group only of whatever looks like a product key."""
+    return _KEY_LIKE.sub(r"...-\1", text)
 
 
 def run(console: Console, command: Callable[[], int | None]) -> int:
@@ -61,7 +75,7 @@ def run(console: Console, command: Callable[[], int | None]) -> int:
         return console.refuse(error.refusal, error.exit_code, error.next_step)
     except VolactError as error:
         return console.refuse(error.refusal, error.exit_code)
-    except SettingInvalid as error:
+    except (SettingInvalid, ClockInvalid) as error:
         return console.refuse(Refusal("usage", str(error)), USAGE)
     except BrokenPipeError:
         return DONE
@@ -80,14 +94,17 @@ def _file_refusal(error: OSError) -> Refusal:
 
 def secret_argument(text: str) -> str:
     """A KEY argument: the key itself, ``-`` for standard input, or ``@FILE`` (M8)."""
-    if text == "-":
-        return sys.stdin.readline().strip()
-    if text.startswith("@"):
-        try:
-            with open(text[1:], encoding="utf-8") as file:
+    name = text[1:] if text.startswith("@") else "Standard input"
+    try:
+        if text == "-":
+            return sys.stdin.readline().strip()
+        if text.startswith("@"):
+            with open(name, encoding="utf-8-sig") as file:
                 return file.readline().strip()
-        except UnicodeDecodeError:
-            raise BrokenData(f"{text[1:]} is not a text file.", "not-readable") from None
+    except UnicodeDecodeError:
+        raise BrokenData(f"{name} is not text.", "not-readable") from None
+    except OSError as error:
+        raise BrokenData(f"{name}: {error.strerror}.", "not-readable") from None
     return text
 
 

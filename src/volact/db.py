@@ -34,8 +34,22 @@ _CHECKPOINT_EVERY = 4000
 _READ_ONLY = "volact_read_only"
 _VERSION_TABLE = "alembic_version"
 
-# PostgreSQL's SQLSTATE: disk full and other exhausted resources, lost connections, a server that stops.
-_PG_STORAGE = ("53", "57P", "58", "08")
+# PostgreSQL's SQLSTATE: disk full and other exhausted resources, lost connections, a server that stops, one that
+# only reads (a standby), and one that does not let us in or write.
+_PG_STORAGE = ("53", "57P", "58", "08", "25006", "28", "3D", "42501")
+# A server that has gone without a word is noticed within these seconds, not after TCP's own two hours.
+_PG_WAITS = {
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
+# What a waiting writer is to SQLite's busy timeout; and a server that is set to lose commits is told not to.
+_PG_SESSION = (
+    f"SELECT set_config('lock_timeout', '{_BUSY_MS}', false)",
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')",
+)
 # A unique row that another process wrote first counts as busy: the repetition finds it.
 _PG_BUSY = ("40", "55P03", "23505")
 
@@ -107,8 +121,9 @@ def connect(url: str | Path, *, library: ModuleType | None = None) -> sa.Engine:
         try:
             cursor.execute("PRAGMA foreign_keys = ON")
             cursor.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-            cursor.execute(f"PRAGMA journal_mode = {journal.mode}").fetchone()
-            cursor.execute(f"PRAGMA synchronous = {journal.synchronous}")
+            mode = str(cursor.execute(f"PRAGMA journal_mode = {journal.mode}").fetchone()[0]).upper()
+            # It answers the mode that it has: a file system without shared memory has no WAL.
+            cursor.execute(f"PRAGMA synchronous = {'FULL' if mode == 'WAL' else 'EXTRA'}")
             cursor.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_EVERY}").fetchone()
         finally:
             cursor.close()
@@ -129,7 +144,19 @@ def _connect_postgresql(text: str) -> sa.Engine:
     if url.get_backend_name() != "postgresql":
         raise StorageUnavailable("The setting `database` takes a postgresql:// URL, or nothing for SQLite.")
     # pre_ping: after the server was away the next transaction connects anew, without a restart of ours.
-    return sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+    engine = sa.create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        pool_pre_ping=True,
+        connect_args={name: value for name, value in _PG_WAITS.items() if name not in url.query},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's connection
+        for statement in _PG_SESSION:
+            connection.execute(statement)
+        connection.commit()
+
+    return engine
 
 
 @contextmanager

@@ -25,6 +25,11 @@ _HEX_DIGITS = {"uuid": 32, "os": 32, "net": 12}
 _HEAD = 4096
 _SERIAL_HEADER = 4
 _DMI = "/sys/class/dmi/id/"
+_FOR_ADMINISTRATORS = (
+    ("uuid", _DMI + "product_uuid"),
+    ("board", _DMI + "board_serial"),
+    ("os", "/etc/machine-id"),
+)
 _DMI_VENDORS = ("sys_vendor", "product_name", "board_vendor", "bios_vendor")
 _X86 = ("vendor_id", "cpu family", "model", "stepping")
 _ARM = ("CPU implementer", "CPU architecture", "CPU part", "CPU revision")
@@ -79,13 +84,12 @@ def _parts(root: str, cpu: str) -> tuple[dict[str, str], tuple[str, ...]]:
     """The values of the parts that are present, and the names of those that this user may not read."""
     values = {"cpu": cpu}
     unreadable = []
-    for name, file in (("uuid", "product_uuid"), ("board", "board_serial")):
+    for name, file in _FOR_ADMINISTRATORS:
         try:
-            values[name] = _read(root + _DMI + file)
+            values[name] = _read(root + file)
         except PermissionError:
             unreadable.append(name)
     values["disk"] = _system_disk(root)
-    values["os"] = _read(root + "/etc/machine-id")
     values["net"] = _first_card(root)
     return {name: value for name, value in values.items() if _is_own(name, value)}, tuple(unreadable)
 

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import secrets
 import signal
 import socket
+import stat
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from granian._granian import SocketHolder  # the one way to hand granian a socket that is bound already
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.server.embed import Server
@@ -35,7 +40,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 MAX_BODY = 1024 * 1024
 BODY_SECONDS = 5.0
 _BACKLOG = 1024
-_KEEP_ALIVE_MS = 75_000
 _MAX_PORT = 65535
 
 _log = structlog.get_logger()
@@ -148,15 +152,16 @@ def bind(host: str, port: int) -> socket.socket:
     """A listening socket, shared with nobody: a second program on the port is told, not mixed in.
 
     Raises:
-        BrokenData: `port-taken`, or what else is wrong with the address.
+        BrokenData: `port-taken`.
+        UsageError: if the address is none of this machine, or not for this user.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise BrokenData(f"Cannot listen on {host} port {port}: {error.strerror}.", "port-taken") from None
+    except (OSError, UnicodeError):
+        raise UsageError(f"{host} is no address of this machine to listen on.") from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
@@ -164,8 +169,39 @@ def bind(host: str, port: int) -> socket.socket:
         listener.setblocking(False)
     except OSError as error:
         listener.close()
-        raise BrokenData(f"Cannot listen on {host} port {port}: {error.strerror}.", "port-taken") from None
+        where = f"Cannot listen on {host} port {port}: {error.strerror}."
+        if error.errno == errno.EADDRINUSE:
+            raise BrokenData(where, "port-taken") from None
+        next_step = "Ports below 1024 are root's." if error.errno == errno.EACCES else "See --listen."
+        raise UsageError(where, next_step) from None
     return listener
+
+
+def check_certificate(certificate: Path, key: Path) -> None:
+    """Look whether a certificate and its private key can be served with, and say exactly what is wrong with them.
+
+    Raises:
+        BrokenData: `not-readable`, or `key-file-exposed` if everybody can read the private key.
+    """
+    try:
+        first = x509.load_pem_x509_certificates(certificate.read_bytes())[0].public_key()
+    except OSError as error:
+        raise BrokenData(f"{certificate}: {error.strerror}.", "not-readable") from None
+    except (ValueError, TypeError):
+        raise BrokenData(f"{certificate} holds no certificate that can be read.", "not-readable") from None
+    try:
+        with key.open("rb") as file:
+            # A group may read it: Debian keeps such keys for the group ssl-cert.
+            if os.fstat(file.fileno()).st_mode & stat.S_IRWXO:
+                raise BrokenData(f"{key} can be read by others.", "key-file-exposed")
+            private: Any = serialization.load_pem_private_key(file.read(), password=None)
+    except OSError as error:
+        raise BrokenData(f"{key}: {error.strerror}.", "not-readable") from None
+    except (ValueError, TypeError):
+        # An encrypted one is a TypeError: nobody is here to type its password.
+        raise BrokenData(f"{key} holds no private key without a password.", "not-readable") from None
+    if private.public_key() != first:
+        raise BrokenData(f"{key} is not the key of the first certificate in {certificate}.", "not-readable")
 
 
 class _Server(Server):
@@ -197,8 +233,9 @@ async def serve(
     """Serve `app` over TLS until SIGTERM or SIGINT; then finish what is in flight.
 
     Raises:
-        BrokenData: if the certificate or its key cannot be used.
+        BrokenData: if the certificate or its key cannot be used, as `check_certificate` says.
     """
+    check_certificate(certificate, key)
     try:
         server = _Server(app, listener, certificate, key)
     except (OSError, ValueError):

@@ -6,6 +6,7 @@ as one JSON value. Of a key only the last group is ever shown.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -106,9 +107,7 @@ def _remove_key(out: Console, _words: list[str], product: str | None) -> None:
 
 
 def _activate(out: Console, _words: list[str], product: str | None) -> None:
-    done = cli.client().activate(product)
-    if done.list_failure is not None:
-        out.remark(f"The status list was not fetched: {done.list_failure}")
+    done = cli.activated(out, product)
     row = _selected(done.product)
     out.answer(row.members, f"Product activated successfully: {row.members['state_name']}.")
 
@@ -138,7 +137,10 @@ def _expiry(out: Console, _words: list[str], product: str | None) -> None:
 def _question(out: Console, words: list[str], product: str | None) -> None:
     question = cli.client().question(product)
     if words:
-        write_durably(Path(words[0]), jws.write_json(question.bundle))
+        try:
+            write_durably(Path(words[0]), jws.write_json(question.bundle))
+        except OSError as error:
+            raise BrokenData(f"{words[0]}: {error.strerror}.", "not-writable") from None
     where = f"The request is in {words[0]}." if words else "`slmgr /dti FILE` writes the request to a file."
     members = {"publisher": question.publisher, "product": question.product, "iid": question.iid}
     out.answer({**members, "request": question.bundle}, f"Installation ID: {question.iid}\n{where}")
@@ -155,10 +157,17 @@ def _confirmation(word: str) -> bytes:
     if word.lstrip().startswith("{"):
         return word.encode("utf-8", "replace")
     if word == "-":
-        return sys.stdin.read().encode("utf-8", "replace")
-    if not Path(word).exists():
+        return _standard_input()
+    if not os.path.exists(word):  # noqa: PTH110 - a Path raises for a name that is too long
         raise BrokenData(f"{word[:200]} is no file and no confirmation.", "not-readable")
     return read_file(word)
+
+
+def _standard_input() -> bytes:
+    try:
+        return sys.stdin.read().encode("utf-8", "replace")
+    except UnicodeDecodeError:
+        raise BrokenData("Standard input is not text.", "not-readable") from None
 
 
 def _rearm(out: Console, _words: list[str], product: str | None) -> None:

@@ -153,13 +153,15 @@ def test_keys_that_were_not_committed_leave_no_file(
 @pytest.mark.parametrize(
     ("kind", "more", "exit_code", "code"),
     [
-        ("mak", (), 1, "usage"),
-        ("retail", ("--activations", "2"), 1, "usage"),
-        ("mak", ("--activations", "0"), 1, "usage"),
+        ("mak", (), 2, "usage"),
+        ("retail", ("--activations", "2"), 2, "usage"),
+        ("mak", ("--activations", "0"), 2, "usage"),
         ("mak", ("--activations", "x"), 2, "usage"),
         ("mak", ("--activations", "1", "--copies", "0"), 2, "usage"),
         ("oem", ("--activations", "1"), 2, "usage"),
-        ("retail", ("--product", "com.example.other"), 1, "usage"),
+        ("retail", ("--product", "com.example.other"), 2, "usage"),
+        ("mak", ("--activations", "99999999999999999999"), 2, "usage"),
+        ("kms-host", ("--machines", "99999999999999999999"), 2, "usage"),
         ("kms-host", ("--product", "com.example.other"), 1, "product-unknown"),
     ],
 )
@@ -172,7 +174,7 @@ def test_orders_that_are_none(
 
 def test_a_customer_is_added_once(ready: Run) -> None:
     assert value(ready("customer", "add", "Contoso", "--json"), 1)["code"] == "already-exists"
-    assert value(ready("customer", "add", "a\nb", "--json"), 1)["code"] == "usage"
+    assert value(ready("customer", "add", "a\nb", "--json"), 2)["code"] == "usage"
     (one,) = value(ready("customer", "list", "--json"))
     assert one["customer"] == "Contoso"
     words = ("key", "issue", "--product", PRODUCT, "--customer", "Nobody", "--kind", "retail", "--json")
@@ -199,9 +201,9 @@ def test_block_raise_and_bind(ready: Run, tmp_path: Path) -> None:
     )
     assert (bound["machines"], bound["networks"]) == (2, ["192.0.2.0/24", "2001:db8::/32"])
     assert ready("key", "bind", label)[0] == 2
-    assert value(ready("key", "bind", label, "--networks", "192.0.2.1/24", "--json"), 1)["code"] == "usage"
+    assert value(ready("key", "bind", label, "--networks", "192.0.2.1/24", "--json"), 2)["code"] == "usage"
     machines.write_text("not a cmid\n")
-    assert value(ready("key", "bind", label, "--machines", str(machines), "--json"), 1)["code"] == "usage"
+    assert value(ready("key", "bind", label, "--machines", str(machines), "--json"), 2)["code"] == "usage"
     assert value(ready("key", "bind", label, "--networks", "", "--json"))["networks"] == []
     assert value(ready("key", "block", label, "--json"))["blocked"] == "new"
     assert value(ready("key", "block", label, "--json"), 1)["code"] == "already-exists"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 from authority_site import Site
-from volact.protocol.problems import Refusal
+from volact.protocol.problems import Refusal, Refused
 from world import DAY, Machine, claims_of
 
 YEAR = 365 * DAY
@@ -103,7 +103,11 @@ class Model(RuleBasedStateMachine):
     @rule(one=hardware)
     def block_machine(self, one: Hardware) -> None:
         if one.act:
-            self.site.office.block_activation(one.act)
+            try:
+                self.site.office.block_activation(one.act)
+                assert not one.blocked
+            except Refused as error:
+                assert (error.refusal.code, one.blocked) == ("already-exists", True)
             one.blocked = True
 
     @rule(everything=st.booleans(), sure=st.integers(0, 5))

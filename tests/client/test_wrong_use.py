@@ -57,13 +57,16 @@ def test_a_key_in_the_wrong_place_is_not_repeated(terminal: Terminal, words: lis
 
 
 @pytest.mark.parametrize(
-    "text", [Publisher().pub, "com.example.cad is not.", "-" + "B" * 42, "4c4c4544-0042-3510-8052-b4c04f484e31"]
+    "text",
+    [Publisher().pub, "com.example.cad is not.", "-" + "B" * 42, "4c4c4544-0042-3510-8052-b4c04f484e31"],
 )
 def test_what_is_no_key_is_shown_as_it_is(text: str) -> None:
     assert console.without_keys(text) == text
 
 
-def test_input_that_is_not_text_is_a_plain_message(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_input_that_is_not_text_is_a_plain_message(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     terminal.installed()
     for run, words in ((terminal.client, ["install-key", "-"]), (terminal.slmgr, ["/atp", "-"])):
         monkeypatch.setattr("sys.stdin", Bytes(b"\xff\xfe"))
@@ -122,7 +125,12 @@ def test_the_last_moment_that_can_be_shown_is_one() -> None:
 def test_odd_lines_of_the_event_log_are_left_out(terminal: Terminal) -> None:
     terminal.installed()
     whole = dict.fromkeys(events.Event._fields, 0)
-    odd: list[Any] = [{"time": 5}, {**whole, "time": 10**18}, {**whole, "client_time": "x"}, {**whole, "time": True}]
+    odd: list[Any] = [
+        {"time": 5},
+        {**whole, "time": 10**18},
+        {**whole, "client_time": "x"},
+        {**whole, "time": True},
+    ]
     log = terminal.folder / "home" / "client" / events.FILE
     log.write_text("\n".join(json.dumps(one) for one in [*odd, whole]))
     assert [one["time"] for one in terminal.client("events", "--json").json] == ["1970-01-01T00:00:00Z"]
@@ -192,7 +200,11 @@ def test_an_event_without_an_address_has_no_host(tmp_path: Path) -> None:
 
 def test_a_service_outlives_a_tick_that_cannot_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(tmp_path, Publisher())
-    errors: list[Exception] = [Refused(Refusal("in-use")), OSError(28, "No space left on device"), ClockInvalid("")]
+    errors: list[Exception] = [
+        Refused(Refusal("in-use")),
+        OSError(28, "No space left on device"),
+        ClockInvalid(""),
+    ]
     failed, stopping = list(errors), threading.Event()
 
     def tick(*_: object, at_start: bool) -> None:
@@ -202,8 +214,8 @@ def test_a_service_outlives_a_tick_that_cannot_write(tmp_path: Path, monkeypatch
         stopping.set()
 
     monkeypatch.setattr(running, "tick", tick)
-    monkeypatch.setattr(running.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(running.threading, "Event", lambda: stopping)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr("threading.Event", lambda: stopping)
     reports: list[Exception] = []
     running.run(machine.client, lambda _where, error: reports.append(error), wait=0)
     assert reports == failed
@@ -252,3 +264,19 @@ def test_a_policy_that_allows_fewer_resets_than_were_made_leaves_none(tmp_path: 
     machine.install(ver=2, rearms=1)
     (row,) = reporting.rows([machine.store], machine.around)
     assert row.rearms_left == 0
+
+
+def test_an_ordinary_user_is_told_who_may_change_the_system_s_installation(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `/dli` shows and `/ato` may not change is not called "not installed"."""
+    terminal.installed()
+    monkeypatch.delenv("VOLACT_HOME")
+    monkeypatch.setattr("volact.config.SYSTEM_HOME", str(terminal.folder / "home"))
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_DATA_HOME", str(terminal.folder / "user"))
+    assert terminal.slmgr("/dli").code == 0
+    for said in (terminal.slmgr("/ato", "--json"), terminal.client("install-key", "x", "--json")):
+        assert (said.code, said.json["code"]) == (4, "not-writable")
+        assert "administrator" in said.json["detail"]
+    assert terminal.slmgr("/ato", "com.example.none", "--json").json["code"] == "product-not-installed"

@@ -108,7 +108,8 @@ def test_a_remaining_proof_is_good_for_90_days(more: int) -> None:
     proof = P.remaining_proof({"exp": START + 19 * DAY + 90 * DAY + more})
     key = P.product_key
     try:
-        trust.check_proof(proof, key.kid, jws.load_key(Jwk.read(key.jwk)), None, pub=P.pub, lab=False)
+        signed = trust.open_signed(proof, "key-proof", key.kid, jws.load_key(Jwk.read(key.jwk)))
+        trust.check_proof_fits(signed, None, pub=P.pub, lab=False)
         good = True
     except DocumentRefused:
         good = False
@@ -254,14 +255,9 @@ def test_a_request_opens_with_its_own_key() -> None:
     """PROTOCOL 1: self-keyed: thumbprint(jwk) = kid, the point, the signature, iss = kid."""
     found = trust.open_self_keyed({"token": P.request(), "jwk": P.machine.jwk, "proof": P.proof()}, "request")
     assert found.document["iss"] == found.jwk.thumbprint() == P.machine.kid
-    proof = trust.check_proof(
-        P.proof(),
-        P.product_key.kid,
-        jws.load_key(Jwk.read(P.product_key.jwk)),
-        found.document,
-        pub=P.pub,
-        lab=False,
-    )
+    product_key = jws.load_key(Jwk.read(P.product_key.jwk))
+    proof = trust.open_signed(P.proof(), "key-proof", P.product_key.kid, product_key)
+    trust.check_proof_fits(proof, found.document, pub=P.pub, lab=False)
     assert proof["op"] == "activate"
 
 

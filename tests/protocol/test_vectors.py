@@ -46,7 +46,8 @@ def run(verify: dict[str, Any], given: Any) -> None:
         key = Jwk.read(verify["key"])
         asked = trust.open_self_keyed(request, "request").document if request else None
         loaded = jws.load_key(key)
-        trust.check_proof(given, key.thumbprint(), loaded, asked, pub=verify["pub"], lab=verify["lab"])
+        proof = trust.open_signed(given, "key-proof", key.thumbprint(), loaded)
+        trust.check_proof_fits(proof, asked, pub=verify["pub"], lab=verify["lab"])
     elif kind == "status-body":
         granted = trust.take_up(trust.verify(given["bundle"], "status", roots_of(verify)))
         body = given["body"].encode()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from authority_process import Home, Serving
+from authority_process import Forked, Home
 from volact.protocol.problems import Unreachable
 
 pytestmark = pytest.mark.sockets
@@ -21,7 +21,7 @@ SMALL = 60
 class Load:
     """Machines that ask from several connections until the server is gone."""
 
-    def __init__(self, home: Home, serving: Serving, requests: list[dict[str, Any]]) -> None:
+    def __init__(self, home: Home, serving: Forked, requests: list[dict[str, Any]]) -> None:
         self.home = home
         self.serving = serving
         self._requests = iter(requests)
@@ -65,8 +65,8 @@ def kill_and_compare(folder: Path, times: int) -> None:
     small = home.key(activations=SMALL)
     big = home.key(activations=1_000_000)
     machines = 0
-    serving = Serving(home).__enter__()
-    try:
+    with Forked(home) as serving:
+        serving.start()
         for _ in range(times):
             requests = []
             for _ in range(150):
@@ -77,7 +77,7 @@ def kill_and_compare(folder: Path, times: int) -> None:
             serving.kill()
             load.join()
             assert load.codes <= {"no-activations-left"}
-            serving = Serving(home).__enter__()
+            serving.start()
             machines += len(load.confirmed)
             with serving.caller() as caller:
                 for request, body in load.confirmed[-20:]:
@@ -90,8 +90,6 @@ def kill_and_compare(folder: Path, times: int) -> None:
             for _, body in load.confirmed:
                 claims = home.confirmation(json.loads(body))
                 confirmed.setdefault(claims["key"], {}).setdefault(claims["act"], set()).add(claims["sub"])
-    finally:
-        serving.end()
     assert machines > times
     # The machines' own confirmations against the authority's rows.
     for row in home.run("key", "list"):

@@ -1,11 +1,7 @@
-"""What the publisher's commands share: the open store, answers as tables, times, files, and keys kept out of sight.
-
-A product key that was typed in a wrong place is not repeated by any refusal (M8).
-"""
+"""What the publisher's commands share: the open store, answers as tables, times, files."""
 
 from __future__ import annotations
 
-import re
 import secrets
 import sys
 from contextlib import contextmanager
@@ -16,7 +12,7 @@ from cyclopts import App, Parameter
 
 from volact.authority import setup
 from volact.authority.publisher import Office
-from volact.console import REFUSED, Console, table
+from volact.console import table
 from volact.files import PUBLIC, write_durably
 from volact.protocol.problems import BrokenData
 
@@ -24,14 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from volact.protocol.problems import Refusal
+    from volact.console import Console
+
 
 Json = Annotated[bool, Parameter(name="--json", help="Answer with one JSON value.")]
 Label = Annotated[str, Parameter(help="The key's last group.")]
-
-# Three groups of a key in a row, however they are parted; a key has five.
-_GROUPS = re.compile(r"[0-9A-Za-z]{5}(?:[-\s,'\"]+[0-9A-Za-z]{5}){2,}")
-_UNGROUPED = re.compile(r"(?<![0-9A-Za-z])[0-9A-Za-z]{25}(?![0-9A-Za-z])")
 
 
 def group(name: str, text: str) -> App:
@@ -41,21 +34,6 @@ def group(name: str, text: str) -> App:
 
 # A flag has no opposite, and a list no word for "empty"; the help says a default where one matters.
 PLAIN = Parameter(negative=(), show_default=False)
-
-
-def without_keys(text: str) -> str:
-    """A text for people in which nothing that looks like a product key stands."""
-    return _UNGROUPED.sub("…", _GROUPS.sub("…", text))
-
-
-class Desk(Console):
-    """The console of these commands: its refusals repeat no key."""
-
-    def refuse(self, refusal: Refusal, exit_code: int = REFUSED, next_step: str = "") -> int:
-        """Print a refusal and say its exit code."""
-        return super().refuse(
-            refusal._replace(detail=without_keys(refusal.detail)), exit_code, without_keys(next_step)
-        )
 
 
 @contextmanager

@@ -9,22 +9,24 @@ import csv
 import io
 import os
 import time
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - as below
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from volact.authority import desk, orders
-from volact.authority.desk import Json, Label
+from volact.authority.desk import Json, Label  # noqa: TC001 - cyclopts reads the annotations
 from volact.authority.publisher import Wanted
 from volact.console import Console
 from volact.files import PRIVATE
+from volact.protocol.jws import MAX_INTEGER
 from volact.protocol.policy import HOST_MACHINES
-from volact.protocol.problems import BrokenData, Refusal, Refused, UsageError
+from volact.protocol.problems import BrokenData, Refusal, Refused, UsageError, VolactError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from volact.authority.publisher import Office
     from volact.authority.records import KeyRow
     from volact.protocol.keys import ProductKey
 
@@ -56,36 +58,33 @@ def key_issue(
     kind
         A MAK for N activations, a retail key for one machine, or a key for KMS hosts.
     activations
-        Of each MAK.
+        How many machines each MAK is good for.
     copies
-        How many keys.
+        How many keys; one, if it is not given.
     csv_file
         Write the keys to this new file, 0600, complete on disk before they are good.
     machines
-        Most machines that a host of a kms-host key may count.
+        Most machines that a host of a kms-host key may count; a million, if it is not given.
     """
-    if copies < 1 or machines < 1:
+    if not (1 <= machines <= MAX_INTEGER and copies >= 1):
         raise UsageError("--copies and --machines are at least 1.")
-    wanted = Wanted(kind, tuple(product), customer, activations, copies, machines)
-    if csv_file and csv_file.exists():
-        raise Refused(Refusal("already-exists", f"{csv_file} is there; keys are never overwritten."))
+    wanted = Wanted(kind, tuple(dict.fromkeys(product)), customer, activations, copies, machines)
     console = Console(json=json)
     issued: list[ProductKey] = []
-    written = False
 
     def keep(made: Sequence[ProductKey]) -> None:
-        nonlocal written
         issued.extend(made)
         if csv_file:
-            write_durably(csv_file, _csv(wanted, made), PRIVATE)
-            written = True
+            desk.write(csv_file, _csv(wanted, made), PRIVATE)
 
     with desk.office() as (_, office):
+        if csv_file:
+            _reserve(csv_file)
         try:
             office.issue(wanted, keep, _progress(console, copies))
         except BaseException:
-            if csv_file and written:
-                csv_file.unlink()  # keys that were not committed are worth nothing
+            if csv_file:
+                _withdraw(console, office, csv_file, issued)
             raise
     labels = [made.label for made in issued]
     if csv_file:
@@ -95,6 +94,34 @@ def key_issue(
             {"labels": labels, "keys": [made.text() for made in issued]},
             "\n".join(made.text() for made in issued),
         )
+
+
+def _reserve(csv_file: Path) -> None:
+    """Take the name of a new file, so that two commands cannot write their keys over each other's."""
+    try:
+        os.close(os.open(csv_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE))
+    except FileExistsError:
+        raise Refused(
+            Refusal("already-exists", f"{csv_file} is there; keys are never overwritten.")
+        ) from None
+    except OSError as error:
+        raise desk.not_writable(csv_file, error) from None
+
+
+def _withdraw(console: Console, office: Office, csv_file: Path, issued: Sequence[ProductKey]) -> None:
+    """Remove the file of keys that were not issued; keep it if they may have been, for they cannot be shown again."""
+    if issued:
+        try:
+            office.keys(issued[0].label)
+        except Refused as error:
+            if error.refusal.code == "label-unknown":
+                csv_file.unlink()
+                return
+        except VolactError:
+            pass
+        console.remark(f"{csv_file} is kept: its keys may be good. Compare with `volact authority key list`.")
+    else:
+        csv_file.unlink()
 
 
 def _csv(wanted: Wanted, made: Sequence[ProductKey]) -> bytes:
@@ -158,7 +185,7 @@ def key_list(*, json: Json = False) -> None:
 
 
 @app.command(name="show")
-def keydesk.show(label: Label, /, *, json: Json = False) -> None:
+def key_show(label: Label, /, *, json: Json = False) -> None:
     """Show what is known of a key (never the key itself)."""
     with desk.office() as (_, office):
         row = office.keys(label_of(label))[0]
@@ -227,7 +254,11 @@ def key_bind(
 
 @app.command(name="raise")
 def key_raise(
-    label: Label, activations: Annotated[int, Parameter(name="N")], /, *, json: Json = False
+    label: Label,
+    activations: Annotated[int, Parameter(name="N", help="Activations in all, more than now.")],
+    /,
+    *,
+    json: Json = False,
 ) -> None:
     """Raise the number of activations that a key is good for, to N in all."""
     with desk.office() as (_, office):
@@ -239,6 +270,5 @@ def key_raise(
 
 
 def label_of(text: str) -> str:
+    """A label as it was typed, as it is stored."""
     return text.strip().upper()
-
-

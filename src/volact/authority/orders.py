@@ -18,6 +18,7 @@ import ipaddress
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from volact.protocol.jws import MAX_INTEGER
 from volact.protocol.policy import ACTIVATIONS_PER_HOST, HOSTS_PER_KEY
 from volact.protocol.problems import Refusal
 
@@ -35,6 +36,7 @@ BY_FILE = "file"
 _COST = 60
 """Levels of a bucket are counted in sixtieths, so that a rate a minute is a whole number a second."""
 _IPV6_SOURCE = 64
+_MAPPED = 96
 
 
 class Order(NamedTuple):
@@ -77,7 +79,7 @@ class Order(NamedTuple):
 def bought_by(kind: str, activations: int | None) -> int | Refusal:
     """How many activations a new key is good for; a retail key is for one machine, a host key for 6 hosts."""
     if kind == MAK:
-        if activations is None or activations < 1:
+        if activations is None or not 1 <= activations <= MAX_INTEGER:
             return Refusal("usage", "A MAK needs --activations N, at least 1.")
         return activations
     if activations is not None:
@@ -94,6 +96,8 @@ def raised(order: Order, bought: int) -> Refusal | None:
         return Refusal(
             "raise-refused", f"The key has {order.bought} already, and a number once sold is not lowered."
         )
+    if bought > MAX_INTEGER:
+        return Refusal("raise-refused", "No document can say so large a number.")
     return None
 
 
@@ -137,11 +141,18 @@ def inside(source: str, networks: Sequence[str]) -> bool:
 
 
 def network(text: str) -> str | None:
-    """A network as it is stored, or None if the text is none; host bits must be zero, so that a slip is seen."""
+    """A network as it is stored, or None if the text is none; host bits must be zero, so that a slip is seen.
+
+    IPv4 written as IPv6 (``::ffff:192.0.2.0/120``) is stored as IPv4, as callers are known by it.
+    """
     try:
-        return str(ipaddress.ip_network(text.strip()))
+        found = ipaddress.ip_network(text.strip())
     except ValueError:
         return None
+    mapped = getattr(found.network_address, "ipv4_mapped", None)
+    if mapped and found.prefixlen >= _MAPPED:
+        found = ipaddress.ip_network((mapped, found.prefixlen - _MAPPED))
+    return str(found)
 
 
 @lru_cache(maxsize=4096)

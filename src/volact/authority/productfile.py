@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlsplit
 
 from volact.config import line_of, nearest
 from volact.protocol import policy
@@ -23,7 +24,25 @@ _MEMBERS: Mapping[str, object] = dict.fromkeys(("id", "name", "edition", "author
 _AUTHORITY: Mapping[str, object] = dict.fromkeys(("url",))
 _POLICY: Mapping[str, object] = dict.fromkeys(policy.Policy._fields)
 _EDITIONS = ("client", "server")
+_URL = re.compile(r"https://[!-~]+")
 _TOML_LINE = re.compile(r"line (\d+)")
+
+
+MOST_BYTES = 1_000_000
+
+
+def read_bytes(content: bytes) -> dict[str, Any]:
+    """The claims of a product file as it was read; `read` says which.
+
+    Raises:
+        Refused: `product-file-invalid`, with the line.
+    """
+    if len(content) > MOST_BYTES:
+        _refuse(1, f"the file is larger than {MOST_BYTES} bytes")
+    try:
+        return read(content.decode("utf-8-sig"))  # some editors put a mark before the text
+    except UnicodeDecodeError as error:
+        _refuse(content.count(b"\n", 0, error.start) + 1, "not UTF-8 text")
 
 
 def read(text: str) -> dict[str, Any]:
@@ -37,14 +56,18 @@ def read(text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         found = _TOML_LINE.search(str(error))
         _refuse(int(found[1]) if found else max(1, text.count("\n")), f"not TOML: {error}")
+    except RecursionError:
+        _refuse(1, "not TOML that can be read: nested too deeply")
     _known(text, members, _MEMBERS, "")
     prd = _required(text, members, "id", is_product_id, 'a product id such as "com.example.cad"')
-    name = _required(text, members, "name", _is_name, f"a text of 1 to {MAX_TEXT} characters")
+    name = _required(text, members, "name", _is_name, f"a text of 1 to {MAX_TEXT} printable characters")
     edition = _required(text, members, "edition", _EDITIONS.__contains__, '"client" or "server"')
     authority = _section(text, members, "authority", _AUTHORITY)
     url = authority.get("url", "")
-    if not (isinstance(url, str) and len(url) <= MAX_URL and (not url or url.startswith("https://"))):
-        _refuse(line_of(text, "url", "authority"), "url must be an https:// address")
+    if url != "" and not is_url(url):
+        _refuse(
+            line_of(text, "url", "authority"), "url must be an address such as https://licensing.example.com"
+        )
     return {"sub": prd, "name": name, "edition": edition, "pol": _policy(text, members, edition), "url": url}
 
 
@@ -67,7 +90,18 @@ def _policy(text: str, members: dict[str, Any], edition: str) -> dict[str, Any]:
 
 
 def _is_name(value: object) -> bool:
-    return isinstance(value, str) and 1 <= len(value) <= MAX_TEXT
+    return isinstance(value, str) and 1 <= len(value) <= MAX_TEXT and value.isprintable()
+
+
+def is_url(value: object) -> bool:
+    """Whether it is an address at which machines can reach an authority."""
+    if not isinstance(value, str) or len(value) > MAX_URL or not _URL.fullmatch(value):
+        return False
+    try:
+        parts = urlsplit(value)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _required(text: str, members: dict[str, Any], name: str, check: Any, wanted: str) -> str:  # noqa: ANN401

@@ -12,7 +12,7 @@ from volact.authority import store as sql
 from volact.authority.keyring import ISSUER, Recorded
 from volact.protocol import documents, ids, jws, keys
 from volact.protocol.policy import HOST_MACHINES
-from volact.protocol.problems import Refusal, Refused
+from volact.protocol.problems import Refusal, Refused, UsageError
 from volact.signing import Signer
 
 if TYPE_CHECKING:
@@ -121,13 +121,12 @@ class Office:
         """Add a customer; answers the id that documents will carry.
 
         Raises:
+            UsageError: if it is no name.
             Refused: `already-exists`.
         """
         name = name.strip()
         if not 1 <= len(name) <= documents.MAX_TEXT or not name.isprintable():
-            raise Refused(
-                Refusal("usage", f"A customer's name has 1 to {documents.MAX_TEXT} printable characters.")
-            )
+            raise UsageError(f"A customer's name has 1 to {documents.MAX_TEXT} printable characters.")
         now, cus = self._clock.now(), self._new_id()
         with self._store.writing() as tx:
             if any(customer.name == name for customer in records.customers(tx)):
@@ -154,13 +153,14 @@ class Office:
         A key that was committed and not kept would be lost; one that was kept and not committed is `key-unknown`.
 
         Raises:
-            Refused: `product-unknown`, `customer-unknown`, `numbers-used-up`, `usage`.
+            UsageError: if the kind of key does not go with the number of activations or products.
+            Refused: `product-unknown`, `customer-unknown`, `numbers-used-up`.
         """
         bought = orders.bought_by(wanted.kind, wanted.activations)
         if isinstance(bought, Refusal):
-            raise Refused(bought)
+            raise UsageError(bought.detail)
         if wanted.kind != orders.KMS_HOST and len(wanted.products) != 1:
-            raise Refused(Refusal("usage", "Only a kms-host key is for several products."))
+            raise UsageError("Only a kms-host key is for several products.")
         with self._store.reading() as tx:
             batch = self._batch(tx, wanted, bought)
             labels = self._free_labels(tx, wanted.kind, wanted.copies)
@@ -274,7 +274,8 @@ class Office:
         """Bind a key to machines (CMIDs), networks, or both; a given list replaces the one before (M10).
 
         Raises:
-            Refused: `label-unknown`; `usage` for what is no CMID or network.
+            UsageError: for what is no CMID or network.
+            Refused: `label-unknown`.
         """
         cmids = None if machines is None else _checked(machines, _cmid, "a CMID of 43 characters")
         ranges = (
@@ -293,10 +294,14 @@ class Office:
             sql.add_event(tx, now, "key-bound", order.id, detail)
 
     def _order(self, tx: Connection, label: str) -> Order:
-        found = records.keys(tx, label)
-        if not found:
+        key = self._key(tx, label)
+        return sql.lock_keys(tx, [key])[key].order
+
+    def _key(self, tx: Connection, label: str) -> int:
+        key = records.key_with(tx, label)
+        if key is None:
             raise Refused(Refusal("label-unknown"))
-        return sql.lock_keys(tx, [found[0].id])[found[0].id].order
+        return key
 
     # --- activations --------------------------------------------------------------------------------------
 
@@ -309,16 +314,13 @@ class Office:
         with self._store.reading() as tx:
             if label is None:
                 return records.activations(tx, None)
-            found = records.keys(tx, label)
-            if not found:
-                raise Refused(Refusal("label-unknown"))
-            return records.activations(tx, found[0].id)
+            return records.activations(tx, self._key(tx, label))
 
     def block_activation(self, act: str) -> int:
         """Block a machine's activation, or a host's; answers the new status list's version (M5).
 
         Raises:
-            Refused: `activation-unknown`.
+            Refused: `activation-unknown`, `already-exists` if it is blocked already.
         """
         now = self._clock.now()
         with self._store.writing() as tx:
@@ -326,7 +328,8 @@ class Office:
             if key is None:
                 raise Refused(Refusal("activation-unknown"))
             sql.lock_keys(tx, [key])
-            records.block_activation(tx, act, now)
+            if not records.block_activation(tx, act, now):
+                raise Refused(Refusal("already-exists", "The activation is blocked already."))
             sql.add_event(tx, now, "activation-blocked", key, {"act": act})
             return statuslist.renew(tx, self._keyring, self._randomness, now)
 
@@ -343,6 +346,6 @@ def _checked(values: Iterable[str], read: Callable[[str], str | None], wanted: s
     for number, value in enumerate(values, start=1):
         good = read(value)
         if good is None:
-            raise Refused(Refusal("usage", f"Entry {number} of the list is not {wanted}."))
+            raise UsageError(f"Entry {number} of the list is not {wanted}.")
         found.append(good)
     return found

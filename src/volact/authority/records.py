@@ -303,8 +303,8 @@ def keys(tx: Connection, label: str | None = None) -> list[KeyRow]:
     only = rows[0].id if label is not None and rows else None
     prd = _grouped(tx, schema.key_product.c.key, schema.product.c.prd, only, join=schema.product)
     networks = _grouped(tx, schema.key_network.c.key, schema.key_network.c.network, only)
-    machines = _counted(tx, schema.key_machine.c.key)
-    sources = _counted(tx, schema.source.c.key)
+    machines = _counted(tx, schema.key_machine.c.key, only)
+    sources = _counted(tx, schema.source.c.key, only)
     return [
         KeyRow(
             row.id,
@@ -340,8 +340,15 @@ def _grouped(
     return found
 
 
-def _counted(tx: Connection, key: sa.Column[int]) -> dict[int, int]:
-    return dict(tx.execute(sa.select(key, sa.func.count()).group_by(key)).all())
+def _counted(tx: Connection, key: sa.Column[int], only: int | None) -> dict[int, int]:
+    query = sa.select(key, sa.func.count()).group_by(key)
+    return dict(tx.execute(query if only is None else query.where(key == only)).all())
+
+
+def key_with(tx: Connection, label: str) -> int | None:
+    """The number of the key with a label."""
+    table = schema.product_key
+    return tx.scalar(sa.select(table.c.id).where(table.c.label == label))
 
 
 def block_key(tx: Connection, key: int, mode: str, now: int) -> None:
@@ -419,15 +426,12 @@ def key_of(tx: Connection, act: str) -> int | None:
 
 
 def block_activation(tx: Connection, act: str, now: int) -> bool:
-    """Block an activation of a machine or of a host; False if there is none with this id."""
+    """Block an activation of a machine or of a host; False if there is none with this id that is not blocked."""
     for table in (schema.activation, schema.host):
         done = tx.execute(
             sa.update(table)
-            .where(table.c.act == act)
-            .values(
-                blocked="all",
-                blocked_since=sa.case((table.c.blocked == "", now), else_=table.c.blocked_since),
-            )
+            .where(table.c.act == act, table.c.blocked == "")
+            .values(blocked="all", blocked_since=now)
         )
         if done.rowcount:
             return True

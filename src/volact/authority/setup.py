@@ -25,6 +25,7 @@ from volact.authority import records, statuslist
 from volact.authority.keyring import ISSUER, STATUS, Delegation, Keyring, Publisher, Roots
 from volact.authority.store import Store
 from volact.clock import clock_for
+from volact.config import SettingInvalid
 from volact.files import PRIVATE, flush_folder, make_folder, write_durably
 from volact.protocol import documents, ids
 from volact.protocol.policy import (
@@ -61,7 +62,13 @@ class Opened(NamedTuple):
     folder: Path
 
     def certificate(self) -> tuple[Path, Path]:
-        """The files of the TLS certificate and its key: the set ones, or the self-made."""
+        """The files of the TLS certificate and its key: the set ones, or the self-made.
+
+        Raises:
+            SettingInvalid: if only one of the two is set.
+        """
+        if bool(self.settings.tls_certificate) is not bool(self.settings.tls_key):
+            raise SettingInvalid("The settings tls_certificate and tls_key are set together or not at all.")
         if self.settings.tls_certificate:
             return Path(self.settings.tls_certificate), Path(self.settings.tls_key)
         return self.folder / "tls" / "certificate.pem", self.folder / "tls" / "key.pem"
@@ -113,7 +120,7 @@ def _make(aside: Path, place: Path, publisher: Publisher, settings: AuthoritySet
     )
     publisher = publisher._replace(pub=root.kid)
     _make_certificate(aside / "tls", publisher.name)
-    store = Store(db.connect(settings.database or aside / f"{ROLE}.db"))
+    store = Store(_connect(settings.database) if settings.database else db.connect(aside / f"{ROLE}.db"))
     try:
         store.migrate()
         with store.writing() as tx:
@@ -243,9 +250,18 @@ def opened(environ: Mapping[str, str] = os.environ) -> Iterator[Opened]:
         store.close()
 
 
+def _connect(url: str) -> Engine:
+    if "://" not in url:
+        raise SettingInvalid("The setting database is a postgresql:// URL; leave it out for SQLite.")
+    try:
+        return db.connect(url)
+    except db.StoreError as error:
+        raise SettingInvalid(str(error)) from None  # without the URL, which may hold a password
+
+
 def _engine(settings: AuthoritySettings, place: Path) -> Engine:
     if settings.database:
-        return db.connect(settings.database)
+        return _connect(settings.database)
     path = place / f"{ROLE}.db"
     if not path.is_file():
         raise BrokenData(f"The store {path} is missing.", "not-readable")

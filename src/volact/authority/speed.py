@@ -6,9 +6,10 @@ down can afford.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from volact.authority import orders
+from volact.config import SettingInvalid
 from volact.protocol.problems import Refusal
 
 if TYPE_CHECKING:
@@ -16,13 +17,21 @@ if TYPE_CHECKING:
     from volact.config import AuthoritySettings
 
 _REMEMBERED = 100_000
+_Name = TypeVar("_Name")
 
 
 class Speed:
     """The buckets of one process."""
 
     def __init__(self, settings: AuthoritySettings) -> None:
-        """Limit as the settings say."""
+        """Limit as the settings say.
+
+        Raises:
+            SettingInvalid: if one is below 0.
+        """
+        for name in ("key_rate", "key_burst", "source_rate", "source_burst"):
+            if getattr(settings, name) < 0:
+                raise SettingInvalid(f"The setting {name} must be 0 (no limit) or more.")
         self._key = settings.key_rate, settings.key_burst
         self._source = settings.source_rate, settings.source_burst
         self._keys: dict[int, Bucket] = {}
@@ -37,17 +46,18 @@ class Speed:
         if wait:
             return _wait(wait)
         if of_source:
-            _make_room(self._sources)
+            _make_room(self._sources, (key, source))
             self._sources[key, source] = of_source
         if of_key:
-            _make_room(self._keys)
+            _make_room(self._keys, key)
             self._keys[key] = of_key
         return None
 
 
-def _make_room(buckets: dict[int, Bucket] | dict[tuple[int, str], Bucket]) -> None:
-    if len(buckets) >= _REMEMBERED:
-        del buckets[next(iter(buckets))]  # type: ignore[arg-type]  # a key of this very dict
+def _make_room(buckets: dict[_Name, Bucket], name: _Name) -> None:
+    # What was used last stands last, so that the one that goes is the one that has filled up longest.
+    if buckets.pop(name, None) is None and len(buckets) >= _REMEMBERED:
+        del buckets[next(iter(buckets))]
 
 
 def _wait(seconds: int) -> Refusal:

@@ -20,14 +20,20 @@ from volact.clock import clock_for
 from volact.console import Console
 from volact.facts import facts_for
 from volact.protocol import policy
-from volact.protocol.problems import UsageError, VolactError
+from volact.protocol.problems import Refusal, Refused, UsageError, VolactError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from volact.client.client import Activated
+
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises what `console.run` translates."""
+    """A parser that raises what `console.run` translates; it knows whole options only, as `Console` does."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - argparse's own
+        """Take what argparse takes."""
+        super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
         """Refuse a wrong call."""
@@ -114,7 +120,8 @@ def _with_values(words: Sequence[str]) -> list[str]:
 
 def client() -> Client:
     """This machine's client."""
-    return Client(Store(config.home_name(os.environ)), surroundings(os.environ))
+    *system, own = reading_stores()
+    return Client(own, surroundings(os.environ), system[0] if system else None)
 
 
 def reading_stores() -> list[Store]:
@@ -145,10 +152,24 @@ def _install_key(out: Console, given: argparse.Namespace) -> None:
     out.answer(members, f"The key ...-{label.label} is installed for {product}.")
 
 
-def _activate(out: Console, given: argparse.Namespace) -> None:
-    done = client().activate(given.product)
+def activated(out: Console, product: str | None) -> Activated:
+    """Activate a product.
+
+    Raises:
+        Refused: ``machine-blocked`` or ``activation-returned``, if the publisher's list takes it away.
+    """
+    done = client().activate(product)
     if done.list_failure is not None:
         out.remark(f"The status list was not fetched: {done.list_failure}")
+    if done.standing.reason.startswith("blocked"):
+        raise Refused(Refusal("machine-blocked", done.standing.warn))
+    if done.standing.reason == "activation-returned":
+        raise Refused(Refusal("activation-returned"))
+    return done
+
+
+def _activate(out: Console, given: argparse.Namespace) -> None:
+    done = activated(out, given.product)
     (row,) = [row for row in rows() if (row.members["publisher"], row.members["product"]) == done[:2]]
     out.answer(row.members, f"{done.product}: {row.members['state_name']}. Expires: {reporting.expiry(row)}")
 
@@ -189,6 +210,8 @@ def _service(out: Console, given: argparse.Namespace) -> int | None:
     machine = client()
     if not given.once:
         running.run(machine, lambda where, error: out.remark(f"{where}: {_code_of(error)}: {error}"))
+        if out.json:
+            _status(out, given)
         return None
     failures: list[Exception] = []
     running.tick(machine, lambda _where, error: failures.append(error), at_start=True)

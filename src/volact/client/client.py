@@ -55,10 +55,14 @@ class Question(NamedTuple):
 class Client:
     """This machine, for all publishers whose products are installed on it."""
 
-    def __init__(self, store: Store, around: Surroundings) -> None:
-        """Work in `store`; reach clocks, facts and servers by `around`."""
+    def __init__(self, store: Store, around: Surroundings, system: Store | None = None) -> None:
+        """Work in `store`; reach clocks, facts and servers by `around`.
+
+        `system` is the system's store, where this user only reads it: what stands there is not missing.
+        """
         self.store = store
         self.around = around
+        self._system = system
 
     def open(self, pub: str) -> Installation:
         """A publisher on this machine, to write to; inside `store.writing()` only."""
@@ -156,11 +160,17 @@ class Client:
         return Activated(here.pub, product, here.standing(product), failure)
 
     def _stands(self, here: Installation, product: str) -> bool:
-        """Whether the installed key's own activation is in force."""
+        """Whether there is nothing to ask for: the installed key's own activation is in force.
+
+        Or it is blocked and the key was dropped after it: then only the status list can say otherwise.
+        """
         grant, label = here.grant(product), self.store.label(here.pub, product)
-        if grant is None or not here.standing(product).licensed:
+        if grant is None:
             return False
-        return label is None or label.key == grant.document["key"]
+        standing = here.standing(product)
+        if standing.reason.startswith("blocked"):
+            return self.store.key(here.pub, product) is None
+        return standing.licensed and (label is None or label.key == grant.document["key"])
 
     def question(self, product: str | None = None) -> Question:
         """The request for a medium, and its IID (P6)."""
@@ -238,25 +248,31 @@ class Client:
                 self.store.forget(pub)
         return found
 
-    def installed(self) -> Iterator[tuple[str, str]]:
-        """Publisher and id of every installed product."""
-        for pub in self.store.publishers():
-            for name in self.store.products(pub):
-                yield pub, name
-
     def select(self, product: str | None) -> tuple[str, str]:
         """The product that is meant: the named one, or the only one.
 
         Raises:
             Refused: ``product-not-installed`` or ``product-ambiguous``, which lists them.
         """
-        found = [(pub, name) for pub, name in self.installed() if product in (None, name)]
+        found = [(pub, name) for pub, name in installed(self.store) if product in (None, name)]
+        if not found and self._system and any(product in (None, name) for _, name in installed(self._system)):
+            raise BrokenData(
+                f"The product is installed in {self._system.home}; give the command as an administrator.",
+                "not-writable",
+            )
         if not found:
             raise Refused(Refusal("product-not-installed", f"{product} is not." if product else ""))
         if len(found) > 1:
             names = ", ".join(name for _, name in found)
             raise Refused(Refusal("product-ambiguous", f"Installed: {names}."))
         return found[0]
+
+
+def installed(store: Store) -> Iterator[tuple[str, str]]:
+    """Publisher and id of every product that is installed in a store."""
+    for pub in store.publishers():
+        for name in store.products(pub):
+            yield pub, name
 
 
 def _may_renew_identity(here: Installation) -> bool:

@@ -107,6 +107,8 @@ def activate(here: Installation, product: str) -> Granted:
         Unreachable: if nobody answers, or somebody else.
         DocumentRefused: if the answer does not hold.
     """
+    if here.store.key(here.pub, product) is None:
+        raise Refused(Refusal("no-key-installed", _no_key(here, product)))  # nothing to try again by itself
     try:
         request = pending_request(here, product)
         with _caller(here, product) as caller:
@@ -261,7 +263,7 @@ def _event(
         publisher=here.pub,
         product=product,
         cmid=here.signer.kid,
-        host=f"{address.hostname}:{address.port or _HTTPS}",
+        host=f"{address.hostname}:{address.port or _HTTPS}" if address.hostname else "",
         required=None,
         current=None,
         client_time=here.reading.wall,

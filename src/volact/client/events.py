@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from volact.client.folder import CLIENT
+from volact.clock import LAST
 from volact.files import write_durably
-from volact.protocol.problems import PROBLEMS
+from volact.protocol.problems import PROBLEMS, BrokenData
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,21 +72,43 @@ def append(home: str, event: Event) -> None:
     path = Path(home, CLIENT, FILE)
     line = json.dumps(event._asdict(), ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
     before = path.read_bytes() if path.exists() else b""
+    if before and not before.endswith(b"\n"):
+        before += b"\n"  # of a file that was cut only the last line is lost
     if len(before) + len(line) > MOST_BYTES:
         before = before[before.index(b"\n", MOST_BYTES // 2) + 1 :]
     write_durably(path, before + line)
 
 
 def read(homes: Sequence[str], since: int = 0) -> list[dict[str, Any]]:
-    """The events from `since` on, oldest first; lines that are damaged are left out."""
+    """The events from `since` on, oldest first; lines that are damaged are left out.
+
+    Raises:
+        BrokenData: if a log is there and cannot be read.
+    """
     found = []
     for home in homes:
-        path = Path(home, CLIENT, FILE)
-        for line in path.read_bytes().splitlines() if path.exists() else ():
+        for line in _lines(Path(home, CLIENT, FILE)):
             try:
                 event = json.loads(line)
-                if event["time"] >= since:
-                    found.append(event)
-            except (ValueError, KeyError, TypeError):
+            except ValueError:
                 continue
+            if _is_whole(event) and event["time"] >= since:
+                found.append(event)
     return sorted(found, key=lambda event: int(event["time"]))
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise BrokenData(f"{path}: {error.strerror}.", "not-readable") from None
+
+
+def _is_whole(event: object) -> bool:
+    return (
+        isinstance(event, dict)
+        and all(name in event for name in Event._fields)
+        and all(type(event[name]) is int and 0 <= event[name] <= LAST for name in ("time", "client_time"))
+    )

@@ -30,6 +30,13 @@ IDENTITY, NEXT_IDENTITY = "identity.pem", "identity.next.pem"
 ROOT, STATE, PRODUCTS = "root.json", "state.json", "products"
 PRODUCT, GRANT, GRANT_ASIDE, PENDING = "product.json", "grant.json", "grant.aside.json", "pending.json"
 KEY, KEY_LABEL = "key.pem", "key.json"
+MENDS = {
+    ROOT: "Installing the product's file again mends it.",
+    PRODUCT: "Installing the product's file again mends it.",
+    GRANT: "Remove it, then activate again.",
+    STATE: "`volact client generalize` starts this machine anew.",
+}
+"""What helps against a damaged file, by its name."""
 _MOST_REMEMBERED = 64
 _LARGEST = 1024 * 1024
 _BLOCK = 64 * 1024
@@ -163,7 +170,8 @@ def _opened(path: str, salt: str, verify: Callable[[dict[str, Any]], _T]) -> _T:
     try:
         found = verify(trust.read_bundle(data))
     except DocumentRefused as error:
-        raise BrokenData(f"{path}: {error.refusal.detail}.") from None
+        mend = MENDS[os.path.basename(path)]
+        raise BrokenData(f"{path}: {error.refusal.detail}. {mend}") from None
     if len(_remembered) >= _MOST_REMEMBERED:
         _remembered.clear()
     _remembered[path] = data, salt, found

@@ -101,7 +101,7 @@ def _whole_row(store: Store, pub: str, product: str, around: Surroundings, membe
     record = state.products.get(product) if state else None
     members.update(
         cmid=state.cmid if state else None,
-        channel=label.kind if label else KMS,
+        channel=label.kind if label else None if grant else KMS,
         partial_key=label.label if label else None,
         granted=moment(grant.document.iat) if grant else None,
         next_try=moment(record.next_try) if record else None,
@@ -114,7 +114,7 @@ def _whole_row(store: Store, pub: str, product: str, around: Surroundings, membe
         standing,
         name=installed.document["name"],
         policy=installed.policy,
-        rearms_left=installed.policy.rearms - (record.rearms if record else 0),
+        rearms_left=max(0, installed.policy.rearms - (record.rearms if record else 0)),
         unreadable=facts.unreadable,
         thin=_is_thin(pub, product, facts),
     )

@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from volact.client import contact, planning
+from volact.clock import ClockInvalid
 from volact.protocol.problems import VolactError
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ def run(client: Client, report: Callable[[str, Exception], None], *, wait: float
         signal.signal(number, lambda *_: stopping.set())
     at_start = True
     while not stopping.is_set():
-        tick(client, report, at_start=at_start)
-        at_start = False
+        try:
+            tick(client, report, at_start=at_start)
+            at_start = False
+        except (VolactError, OSError, ClockInvalid) as error:
+            # Another command is at work for long, or the folder cannot be written: the next tick may fare better.
+            report(client.store.home, error)
         stopping.wait(wait)

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,9 +101,18 @@ class Store:
                 flush_folder(base)
 
     def publishers(self) -> list[str]:
-        """The publishers that something is stored of."""
+        """The publishers that something is stored of.
+
+        Raises:
+            BrokenData: if the folder is there and this user may not read it.
+        """
         client = Path(self.home, folder.CLIENT)
-        return sorted(path.name for path in client.glob("*") if ids.is_thumbprint(path.name))
+        try:
+            return sorted(name for name in os.listdir(client) if ids.is_thumbprint(name))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise BrokenData(f"{client}: {error.strerror}.", "not-readable") from None
 
     def products(self, pub: str) -> list[str]:
         """The installed products of a publisher."""
@@ -129,7 +139,9 @@ class Store:
             return None
         if signer is None or signer.kid != found.cmid:
             where = Path(folder.publisher_folder(self.home, pub), folder.STATE)
-            raise BrokenData(f"{where} is not signed by this machine's identity.")
+            raise BrokenData(
+                f"{where} is not signed by this machine's identity. {folder.MENDS[folder.STATE]}"
+            )
         return signer, found
 
     def write_roots(self, roots: trust.Roots) -> None:

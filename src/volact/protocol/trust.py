@@ -471,21 +471,8 @@ def check_answer(granted: Document, ask: Document) -> None:
             raise DocumentRefused(f"{granted.name}: {claim} is not that of the request")
 
 
-def check_proof(
-    token: object, kid: str, key: EllipticCurvePublicKey, request: Document | None, *, pub: str, lab: bool
-) -> Document:
-    """Verify that the holder of product key `kid` asks: for `request`, or, if None, for the remaining count.
-
-    Raises:
-        DocumentRefused: naming the failed check.
-    """
-    proof = open_signed(token, "key-proof", kid, key)
-    check_proof_fits(proof, request, pub=pub, lab=lab)
-    return proof
-
-
 def check_proof_fits(proof: Document, request: Document | None, *, pub: str, lab: bool) -> None:
-    """Check that a proof, whose signature is verified, is for `request`, or, if None, for the remaining count.
+    """Check that a proof, verified with the product key, is for `request`, or, if None, for the remaining count.
 
     Raises:
         DocumentRefused: naming the claim that differs.
