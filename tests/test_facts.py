@@ -259,6 +259,22 @@ def test_parts_that_cannot_be_read_are_named_and_absent(tree: Tree, monkeypatch:
     assert found.values.keys() == {"os", "cpu"}
 
 
+def test_an_installation_id_that_cannot_be_read_is_absent_too(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def refuse(path: str, flags: int) -> int:
+        if path.endswith("/etc/machine-id"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path, flags)
+
+    monkeypatch.setattr(os, "open", refuse)
+    found = tree.facts()
+    assert found.unreadable == ("os",)
+    assert "os" not in found.values
+
+
 def test_an_attribute_that_fails_when_read_is_absent(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_descriptor: int, _size: int) -> bytes:
         raise OSError(5, "Input/output error")

@@ -6,10 +6,14 @@ reveals about itself reaches nobody but the authority. Where a product names no 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
+import os
+import socket
 import ssl
+import threading
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -20,10 +24,12 @@ from volact.protocol import ids, trust
 from volact.protocol.problems import DocumentRefused, Refusal, Unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 TIMEOUT = 10.0
 """Seconds for connecting and for each read."""
+WHOLE = 120.0
+"""Seconds for a whole answer, so that one who sends a byte a second holds nobody for long."""
 MAX_ANSWER = 65 * 1024 * 1024
 """The largest is a status list: its body of at most 64 MiB, and its head."""
 _JSON = "application/json"
@@ -58,6 +64,8 @@ def problem_of(body: Mapping[str, Any]) -> Refusal | None:
     code, detail = body.get("code"), body.get("detail", "")
     if not isinstance(code, str) or "title" not in body:
         return None
+    if detail == body["title"]:
+        detail = ""  # the sentence of the code, which is said anyhow
     usual = {"type", "title", "status", "detail", "code", "next"}
     extra = tuple((name, value) for name, value in body.items() if name not in usual)
     return Refusal.received(code, str(detail), str(body["title"]), extra)
@@ -66,7 +74,9 @@ def problem_of(body: Mapping[str, Any]) -> Refusal | None:
 class Caller:
     """One connection to one server, opened at the first call and kept."""
 
-    def __init__(self, url: str, pins: Sequence[str] = (), *, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self, url: str, pins: Sequence[str] = (), *, timeout: float = TIMEOUT, whole: float = WHOLE
+    ) -> None:
         """Call the server at `url`, whose public key must be one of `pins` (SPKI digests) if there are any.
 
         Raises:
@@ -83,6 +93,7 @@ class Caller:
         self._prefix = parts.path.rstrip("/")
         self._pins = tuple(pins)
         self._timeout = timeout
+        self._whole = whole
         self._connection: http.client.HTTPSConnection | None = None
 
     def __enter__(self) -> Self:
@@ -117,16 +128,20 @@ class Caller:
         return self._call("GET", path, None, dict(headers or {}))
 
     def _call(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> Answer:
+        cut = threading.Event()
         try:
             connection = self._connected()
-            connection.request(method, self._prefix + path, data, headers)
-            response = connection.getresponse()
-            body = response.read(MAX_ANSWER + 1)
+            with _cut_after(self._whole, connection.sock, cut):
+                connection.request(method, self._prefix + path, data, headers)
+                response = connection.getresponse()
+                body = response.read(MAX_ANSWER + 1)
             if response.length and len(body) <= MAX_ANSWER:
                 raise http.client.IncompleteRead(body, response.length)
         except (OSError, http.client.HTTPException) as error:
             self.close()
             reason = str(error) or type(error).__name__
+            if cut.is_set():
+                reason = f"no whole answer within {self._whole:g} seconds"
             raise Unreachable(
                 Refusal("authority-unreachable", f"{self._host} port {self._port}: {reason}.")
             ) from None
@@ -158,6 +173,28 @@ class Caller:
                     f"{self._host} port {self._port} has a key that the product does not name.",
                 )
             )
+
+
+@contextlib.contextmanager
+def _cut_after(seconds: float, sock: socket.socket, cut: threading.Event) -> Iterator[None]:
+    """Shut the connection down if the block takes longer; a timeout of the socket's own only bounds each read."""
+    # A twin of the descriptor: TLS's own object is the reading thread's alone.
+    twin = socket.socket(fileno=os.dup(sock.fileno()))
+
+    def shut() -> None:
+        cut.set()
+        with contextlib.suppress(OSError):
+            twin.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, shut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        twin.close()
 
 
 def _context(*, pinned: bool) -> ssl.SSLContext:

@@ -8,7 +8,7 @@ from authority_site import Site
 from volact.protocol import status
 from volact.protocol.keys import ProductKey
 from volact.protocol.policy import HOST_MACHINES
-from volact.protocol.problems import Refusal
+from volact.protocol.problems import Refusal, Refused
 from world import DAY, NOW, PRODUCT, Machine, claims_of, new_id, verified
 
 

@@ -16,7 +16,13 @@ def order(**values: object) -> Order:
 
 @pytest.mark.parametrize(
     ("kind", "activations", "bought"),
-    [("mak", 1, 1), ("mak", 50, 50), ("retail", None, 1), ("kms-host", None, 6)],
+    [
+        ("mak", 1, 1),
+        ("mak", 50, 50),
+        ("mak", 2**53 - 1, 2**53 - 1),
+        ("retail", None, 1),
+        ("kms-host", None, 6),
+    ],
 )
 def test_what_a_new_key_is_good_for(kind: str, activations: int | None, bought: int) -> None:
     assert orders.bought_by(kind, activations) == bought
@@ -24,7 +30,7 @@ def test_what_a_new_key_is_good_for(kind: str, activations: int | None, bought: 
 
 @pytest.mark.parametrize(
     ("kind", "activations"),
-    [("mak", None), ("mak", 0), ("mak", -1), ("retail", 2), ("retail", 1), ("kms-host", 6)],
+    [("mak", None), ("mak", 0), ("mak", -1), ("mak", 2**53), ("retail", 2), ("retail", 1), ("kms-host", 6)],
 )
 def test_numbers_that_a_kind_does_not_take(kind: str, activations: int | None) -> None:
     assert isinstance(orders.bought_by(kind, activations), Refusal)
@@ -33,9 +39,11 @@ def test_numbers_that_a_kind_does_not_take(kind: str, activations: int | None) -
 def test_a_number_is_raised_and_never_lowered() -> None:
     assert orders.raised(order(), 11) is None
     assert orders.raised(order(kind="kms-host", bought=6), 7) is None
+    assert orders.raised(order(), 2**53 - 1) is None
     for refused in (
         orders.raised(order(), 10),
         orders.raised(order(), 9),
+        orders.raised(order(), 2**53),
         orders.raised(order(kind="retail"), 2),
     ):
         assert refused
@@ -59,6 +67,7 @@ def test_a_source_is_an_ipv4_address_or_an_ipv6_64(address: str, source: str) ->
 @pytest.mark.parametrize(
     ("text", "network"),
     [("192.0.2.0/24", "192.0.2.0/24"), (" 2001:db8::/32 ", "2001:db8::/32"), ("192.0.2.1", "192.0.2.1/32"),
+     ("::ffff:192.0.2.0/120", "192.0.2.0/24"), ("::ffff:0:0/95", None), ("::/0", "::/0"),
      ("192.0.2.1/24", None), ("x", None), ("", None), ("192.0.2.0/33", None)],
 )  # fmt: skip
 def test_networks(text: str, network: str | None) -> None:

@@ -70,6 +70,18 @@ def test_durations_in_minutes_hours_and_days() -> None:
         ("minimum = 25", "minimum = 0", 9, "100000"),
         ("[authority]", "[authorities]", 5, "did you mean 'authority'"),
         ('name = "Example CAD"', "name = ", 2, "not TOML"),
+        ('name = "Example CAD"', 'name = "A"\nname = "B"', 3, "not TOML"),
+        ('name = "Example CAD"', 'name = "A\\u001b[31m"', 2, "printable"),
+        ('name = "Example CAD"', 'name = "A"\nx = ' + "[" * 5000, 1, "nested too deeply"),
+        ('"https://licensing.example.com"', '"https://"', 6, "address such as"),
+        ('"https://licensing.example.com"', '"https://a b/"', 6, "address such as"),
+        ('"https://licensing.example.com"', '"https://a:99999/"', 6, "address such as"),
+        ("rearms = 5", "rearms = 5.0", 15, "0 to 100"),
+        ("rearms = 5", "rearms = true", 15, "0 to 100"),
+        ("rearms = 5", "rearms = 99999999999999999999", 15, "0 to 100"),
+        ("rearms = 5", "rearms = -1", 15, "0 to 100"),
+        ('"180d"', "2030-01-01", 10, "duration"),
+        ("minimum = 25", "minimum = 25, more = 1", 9, "machines"),
         ("[authority]\nurl", "authority = 5\n[x]\nurl", 6, "there is no 'x'"),
         ('[authority]\nurl = "https://licensing.example.com"', "authority = 5", 5, "must be a section"),
     ],
@@ -82,3 +94,37 @@ def test_what_is_wrong_is_named_with_its_line(was: str, becomes: str, line: int,
     assert refusal.code == "product-file-invalid"
     assert says in refusal.detail
     assert dict(refusal.extra)["line"] == line
+
+
+def test_a_file_as_an_editor_may_write_it() -> None:
+    assert (
+        productfile.read_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())["sub"]
+        == "com.example.cad"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "says"),
+    [
+        (GOOD.encode() + b"# \xff", GOOD.count("\n") + 1, "UTF-8"),
+        (b"#" * (productfile.MOST_BYTES + 1), 1, "larger"),
+    ],
+)
+def test_what_is_no_text(content: bytes, line: int, says: str) -> None:
+    with pytest.raises(Refused) as refused:
+        productfile.read_bytes(content)
+    assert says in refused.value.refusal.detail
+    assert dict(refused.value.refusal.extra)["line"] == line
+
+
+@pytest.mark.xfail(
+    strict=True, reason="config.line_of does not know a header with a comment, dotted or inline names"
+)
+@pytest.mark.parametrize(
+    "section", ["[policy] # ours\nrenewel = 1\n", "policy.renewel = 1\n", "policy = {renewel = 1}\n"]
+)
+def test_the_line_however_the_section_is_written(section: str) -> None:
+    text = 'id = "a"\nname = "A"\nedition = "server"\n' + section
+    with pytest.raises(Refused) as refused:
+        productfile.read(text)
+    assert dict(refused.value.refusal.extra)["line"] in (4, 5)

@@ -100,6 +100,19 @@ def slow(seconds: float) -> Callable[[http.server.BaseHTTPRequestHandler], None]
     return answer
 
 
+def drip(handler: http.server.BaseHTTPRequestHandler) -> None:
+    """Promise an answer and send it a byte at a time, each in good time."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", "10000")
+    handler.end_headers()
+    try:
+        while True:
+            handler.wfile.write(b" ")
+            time.sleep(0.05)
+    except OSError:
+        handler.close_connection = True
+
+
 def cut(handler: http.server.BaseHTTPRequestHandler) -> None:
     """Promise more than is sent, then hang up."""
     handler.send_response(200)

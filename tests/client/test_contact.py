@@ -7,7 +7,7 @@ import pytest
 
 from client.machine import Machine
 from client.publisher import PRODUCT, Publisher
-from client.server import Server, cut, send, slow
+from client.server import Server, cut, drip, send, slow
 from volact.calls import Caller
 from volact.client.client import Client
 from volact.protocol import jws
@@ -79,6 +79,15 @@ def test_a_lost_answer_is_asked_for_again_by_the_same_bytes(
     assert machine.client.activate().standing.licensed
     assert len(set(server.requests)) == 1
     assert len(server.requests) == 2
+
+
+def test_an_answer_that_drips_is_cut_after_a_time_in_all(server: Server) -> None:
+    """A byte in good time, again and again, holds nobody: the whole answer has its own limit."""
+    server.misbehave = drip
+    with Caller(server.url, [server.pin], whole=0.5) as caller, pytest.raises(Unreachable) as caught:
+        caller.get("/v1/status")
+    assert caught.value.refusal.code == "authority-unreachable"
+    assert "no whole answer within 0.5 seconds" in caught.value.refusal.detail
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from client.commands import Terminal
 from client.machine import Machine, refused
 from client.publisher import PRODUCT, Publisher
 from volact import console
-from volact.client import events, running
+from volact.calls import problem_of
+from volact.client import cli, events, reporting, running
 from volact.clock import ClockInvalid, moved
 from volact.protocol.problems import BrokenData, Refusal, Refused
 
@@ -184,6 +185,7 @@ def test_without_a_key_no_try_is_planned_and_no_event_written(tmp_path: Path) ->
     machine = Machine(tmp_path, Publisher())
     machine.install()
     refused("no-key-installed", machine.client.activate)
+    refused("no-key-installed", machine.client.question)
     found = machine.store.state(machine.publisher.pub)
     assert found
     assert found[1].products[PRODUCT].next_try is None
@@ -231,8 +233,6 @@ def test_ato_on_what_the_publisher_took_away_is_no_success(
     terminal: Terminal, mode: str, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """M5: the machine learns it at its own call, and its administrator at the same moment."""
-    from volact.client import cli
-
     machine = Machine(terminal.folder / "home", terminal.publisher).activated()
     monkeypatch.setattr(cli, "client", lambda: machine.client)
     grant = machine.client.open(terminal.publisher.pub).grant(PRODUCT)
@@ -246,8 +246,6 @@ def test_ato_on_what_the_publisher_took_away_is_no_success(
 
 
 def test_a_confirmation_without_a_key_is_no_kms_client(tmp_path: Path) -> None:
-    from volact.client import reporting
-
     machine = Machine(tmp_path, Publisher()).activated()
     machine.file("key.json").unlink()
     (row,) = reporting.rows([machine.store], machine.around)
@@ -255,8 +253,6 @@ def test_a_confirmation_without_a_key_is_no_kms_client(tmp_path: Path) -> None:
 
 
 def test_a_policy_that_allows_fewer_resets_than_were_made_leaves_none(tmp_path: Path) -> None:
-    from volact.client import reporting
-
     machine = Machine(tmp_path, Publisher())
     machine.install()
     for _ in range(3):
@@ -280,3 +276,22 @@ def test_an_ordinary_user_is_told_who_may_change_the_system_s_installation(
         assert (said.code, said.json["code"]) == (4, "not-writable")
         assert "administrator" in said.json["detail"]
     assert terminal.slmgr("/ato", "com.example.none", "--json").json["code"] == "product-not-installed"
+
+
+def test_a_problem_s_sentence_is_said_once() -> None:
+    refusal = problem_of(Refusal("machine-blocked").document())
+    assert refusal
+    assert str(refusal) == str(Refusal("machine-blocked"))
+
+
+def test_a_key_that_is_not_the_activation_s_is_said_to_be_none(tmp_path: Path) -> None:
+    """Licensed by one key, another installed: nobody shall think that the new one is activated."""
+    machine = Machine(tmp_path, Publisher()).activated()
+    (row,) = reporting.rows([machine.store], machine.around)
+    assert not any("another key" in line for line in reporting.lines(row))
+    machine.client.install_key(machine.publisher.key("retail", 2).text())
+    (row,) = reporting.rows([machine.store], machine.around)
+    assert any("R0002 is not activated" in line and "another key" in line for line in reporting.lines(row))
+    machine.client.activate()
+    (row,) = reporting.rows([machine.store], machine.around)
+    assert not any("another key" in line for line in reporting.lines(row))

@@ -53,6 +53,7 @@ class Row(NamedTuple):
         unreadable: parts of the fingerprint that only an administrator sees.
         thin: whether too little is seen to recognise this machine after a rebuild.
         problem: what is wrong with the files; empty if nothing is.
+        other_key: whether the activation is another key's than the installed one's.
     """
 
     members: dict[str, Any]
@@ -63,6 +64,7 @@ class Row(NamedTuple):
     unreadable: tuple[str, ...] = ()
     thin: bool = False
     problem: str = ""
+    other_key: bool = False
 
 
 def rows(stores: Sequence[Store], around: Surroundings) -> list[Row]:
@@ -117,6 +119,7 @@ def _whole_row(store: Store, pub: str, product: str, around: Surroundings, membe
         rearms_left=max(0, installed.policy.rearms - (record.rearms if record else 0)),
         unreadable=facts.unreadable,
         thin=_is_thin(pub, product, facts),
+        other_key=bool(label and grant and label.key != grant.document["key"]),
     )
 
 
@@ -165,6 +168,8 @@ def lines(row: Row) -> Iterator[str]:
         yield f"Notice: {row.standing.warn}"
     yield f"Channel: {_CHANNELS.get(members['channel'], '-')}"
     yield f"Partial Product Key: {members['partial_key'] or '-'}"
+    if row.other_key:
+        yield f"Notice: The key ...-{members['partial_key']} is not activated yet; the activation is another key's."
     if members["granted"]:
         yield f"Activated: {members['granted']}"
     yield f"Expires: {expiry(row)}"
