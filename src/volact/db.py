@@ -139,7 +139,8 @@ def connect(url: str | Path, *, library: ModuleType | None = None) -> sa.Engine:
 def _connect_postgresql(text: str) -> sa.Engine:
     try:
         url = make_url(text)
-    except exc.ArgumentError:
+    except (exc.ArgumentError, ValueError):
+        # A bad port is a ValueError, whose text may be a part of a password.
         raise StorageUnavailable("The setting `database` is no database URL.") from None
     if url.get_backend_name() != "postgresql":
         raise StorageUnavailable("The setting `database` takes a postgresql:// URL, or nothing for SQLite.")
@@ -208,8 +209,11 @@ def _meaning(error: exc.DBAPIError) -> Exception:
         return StorageUnavailable("The disk is full, broken or not writable.")
     if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
         return StoreDamaged("The file is no database, or a damaged one.")
-    if state is None and "psycopg" in type(original).__module__ and isinstance(error, exc.OperationalError):
-        return StorageUnavailable("The database is not there.")
+    if state is None and "psycopg" in type(original).__module__:
+        if error.statement is None and isinstance(error, exc.ProgrammingError):
+            return StorageUnavailable("The setting `database` has an option that PostgreSQL does not know.")
+        if isinstance(error, exc.OperationalError):
+            return StorageUnavailable("The database is not there.")
     return error
 
 

@@ -451,6 +451,11 @@ def test_the_first_use_from_a_new_source_is_one_event(site: Site) -> None:
     assert any("2001:db8::/64" in detail for detail in events)
     site.activate(site.machine(), key, address="192.0.2.1", by=site.another_authority())
     assert len(site.rows("source")) == 3
+    site.clock.pass_(5)
+    site.activate(site.machine(), key, address="192.0.2.3")
+    newest = site.office.newest_sources(key.label)
+    assert newest[0] == ("192.0.2.3", NOW + 5)
+    assert len(newest) == 4
 
 
 def test_speed_is_limited_per_source_and_per_key(make_site: Callable[..., Site]) -> None:

@@ -269,7 +269,16 @@ def test_a_database_that_went_away_is_503_and_serves_again_without_a_restart(
     assert site.counts(key)[1] == 1
 
 
-@pytest.mark.parametrize("url", ["mysql://x/y", "nonsense://", "postgresql:///x?host=/no/such/folder"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://x/y",
+        "nonsense://",
+        "postgresql://u:SE:CRET/x",
+        "postgresql:///x?host=/no&colour=red",
+        "postgresql:///x?host=/no/such/folder",
+    ],
+)
 def test_a_database_that_cannot_be_reached_is_said_without_its_url(url: str) -> None:
     with pytest.raises((BrokenData, db.StorageUnavailable)) as refused:
         Store(db.connect(url)).migrate()

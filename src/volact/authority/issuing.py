@@ -189,11 +189,14 @@ def key_show(label: Label, /, *, json: Json = False) -> None:
     """Show what is known of a key (never the key itself)."""
     with desk.office() as (_, office):
         row = office.keys(label_of(label))[0]
+        newest = office.newest_sources(row.label)
     shown = _key_json(row)
     lines = []
     for name, value in shown.items():
         text = " ".join(value) if isinstance(value, list) else "-" if value is None else str(value)
         lines.append(f"{name:<14}{text or '-'}")
+    lines += [f"{'new source':<14}{source} since {desk.when(since)}" for source, since in newest]
+    shown["new_sources"] = [{"source": source, "since": desk.when(since)} for source, since in newest]
     Console(json=json).answer(shown, "\n".join(lines))
 
 

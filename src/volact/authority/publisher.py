@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _ID_BYTES = 16
 _LABEL_TRIES = 64
 _PROGRESS_EVERY = 100
+_SOURCES_SHOWN = 20
 
 
 class Wanted(NamedTuple):
@@ -233,6 +234,15 @@ class Office:
         if label is not None and not found:
             raise Refused(Refusal("label-unknown"))
         return found
+
+    def newest_sources(self, label: str) -> list[tuple[str, int]]:
+        """The sources that a key was last used from for the first time, and when: the newest first (M10).
+
+        Raises:
+            Refused: `label-unknown`.
+        """
+        with self._store.reading() as tx:
+            return records.newest_sources(tx, self._key(tx, label), _SOURCES_SHOWN)
 
     def block_key(self, label: str, *, everything: bool) -> int:
         """Block a key: new activations only, or everything; answers the new status list's version (M5).

@@ -351,6 +351,14 @@ def key_with(tx: Connection, label: str) -> int | None:
     return tx.scalar(sa.select(table.c.id).where(table.c.label == label))
 
 
+def newest_sources(tx: Connection, key: int, most: int) -> list[tuple[str, int]]:
+    """The sources that a key was used from, each with its first use; the newest first."""
+    table = schema.source
+    query = sa.select(table.c.network, table.c.first_seen).where(table.c.key == key)
+    newest = query.order_by(table.c.first_seen.desc(), table.c.network).limit(most)
+    return [(network, at) for network, at in tx.execute(newest)]
+
+
 def block_key(tx: Connection, key: int, mode: str, now: int) -> None:
     """Block a key in a mode; a stricter one later keeps the first date of its own."""
     table = schema.product_key
@@ -466,12 +474,9 @@ def blocked(tx: Connection) -> list[Entry]:
     return entries
 
 
-_NEWEST = sa.select(sa.func.max(schema.status_list.c.ver))
-
-
 def newest_list(tx: Connection) -> int:
     """The newest version of the status list; 0 if there is none."""
-    return tx.execute(_NEWEST).scalar() or 0
+    return tx.scalar(sa.select(sa.func.max(schema.status_list.c.ver))) or 0
 
 
 def status_list(tx: Connection, ver: int) -> StoredList:

@@ -56,4 +56,4 @@ async def _serve(
         await http.serve(face.app(), listener, *opened.certificate(), ready)
     finally:
         await face.stop()
-        _log.info("stopped")
+    _log.info("stopped")
