@@ -156,17 +156,17 @@ class Caller:
             connection = http.client.HTTPSConnection(
                 self._host, self._port, timeout=self._timeout, context=_context(pinned=bool(self._pins))
             )
+            self._connection = connection  # so that `close` finds it, whatever fails
             connection.connect()
             if self._pins:
                 self._compare_key(connection)
-            self._connection = connection
         return self._connection
 
     def _compare_key(self, connection: http.client.HTTPSConnection) -> None:
         sock = connection.sock
         certificate = sock.getpeercert(binary_form=True) if isinstance(sock, ssl.SSLSocket) else None
         if certificate is None or spki_digest(certificate) not in self._pins:
-            connection.close()
+            self.close()
             raise Unreachable(
                 Refusal(
                     "authority-untrusted",

@@ -120,6 +120,8 @@ def _from_toml(path: "Path", defaults: "Mapping[str, object]") -> dict[str, Any]
         members = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingInvalid(f"{path}: {error}") from None
+    except UnicodeDecodeError:
+        raise SettingInvalid(f"{path} is not UTF-8 text") from None
     values = {}
     for name, value in members.items():
         where = f"{path}, line {line_of(text, name)}"
@@ -133,14 +135,26 @@ def line_of(text: str, name: str, section: str = "") -> int:
     """The line, from 1, on which a TOML text sets `name` (inside ``[section]`` if given); 1 if it is not found."""
     inside = not section
     for number, line in enumerate(text.splitlines(), start=1):
-        bare = line.strip()
+        bare = line.split("#")[0].strip()
+        names, equals, value = (part.strip() for part in bare.partition("="))
         if bare.startswith("["):
-            if bare.strip("[] ") == name and not section:
+            header = bare.strip("[] ")
+            if header == name and not section:
                 return number
-            inside = bare.strip("[] ") == section
-        elif inside and bare.split("=")[0].strip().strip("\"'") == name:
+            inside = header == section
+        elif equals and _is_set(names, value, name, section, inside=inside):
             return number
     return 1
+
+
+def _is_set(names: str, value: str, name: str, section: str, *, inside: bool) -> bool:
+    """Whether ``names = value`` sets `name`: plainly, by a dotted name, or in an inline table."""
+    path = [part.strip().strip("\"'") for part in names.split(".")]
+    if inside and path[0] == name:
+        return True
+    if not section or path[0] != section:
+        return False
+    return path[1:2] == [name] or any(part.split("=")[0].strip(" {") == name for part in value.split(","))
 
 
 def nearest(name: str, known: "Mapping[str, object]") -> str:

@@ -117,9 +117,6 @@ def test_what_is_no_text(content: bytes, line: int, says: str) -> None:
     assert dict(refused.value.refusal.extra)["line"] == line
 
 
-@pytest.mark.xfail(
-    strict=True, reason="config.line_of does not know a header with a comment, dotted or inline names"
-)
 @pytest.mark.parametrize(
     "section", ["[policy] # ours\nrenewel = 1\n", "policy.renewel = 1\n", "policy = {renewel = 1}\n"]
 )

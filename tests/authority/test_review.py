@@ -87,10 +87,6 @@ def test_a_cmid_that_one_row_gives_up_is_taken_by_another_in_the_same_batch(site
     assert not [cmid for cmid in owners if len(cmid) != 43]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Book._load_rows: who has an own row at the batch's start is not looked up by its vector",
-)
 def test_a_batch_counts_what_its_asks_would_count_one_by_one(site: Site) -> None:
     key, early, late = _two_machines(site)
     moved = Machine(site.pub, parts=early.parts)
@@ -116,9 +112,6 @@ def test_an_unknown_and_a_known_key_are_refused_in_one_shape(site: Site) -> None
     assert not site.rows("source")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="asks.open_all: key-unknown for the one, document-refused for the other (T5)"
-)
 def test_a_wrong_proof_does_not_tell_whether_a_key_exists(site: Site) -> None:
     machine = site.machine()
 

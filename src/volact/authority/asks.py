@@ -139,10 +139,12 @@ def _prepare(ask: _Ask, publisher: Publisher, find_key: FindKey) -> Refusal | No
 
 def _conclude(ask: _Ask, publisher: Publisher, now: int) -> Asked | Refusal:
     """After the signatures: whether key, proof and request belong together."""
+    if ask.proof is not None and ask.proof.refused:
+        if isinstance(ask.proof.refused, jws.SignatureMisfit):
+            return Refusal("key-unknown")  # whether or not there is such a key
+        raise ask.proof.refused
     if ask.key is None:
         return Refusal("key-unknown")
-    if ask.proof is not None and ask.proof.refused:
-        raise ask.proof.refused
     known, source = ask.key.known, orders.source_of(ask.address)
     if ask.sent.token is None:
         return _remaining(ask, publisher, now)

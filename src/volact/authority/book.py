@@ -78,11 +78,14 @@ class Book:
                         self._answers[asker, req] = found[act, req]
 
     def _load_similar(self, asks: Sequence[Asked]) -> None:
-        """The rows that a machine without a row of its own might be."""
+        """The rows that a machine without a row of its own might be.
+
+        Among several asks one may take over the row of another, who then has none: all of them are looked up.
+        """
         strangers = [
             asked.document["fp"]
             for asked in asks
-            if (asked.key.id, asked.document["iss"]) not in self._own
+            if (len(asks) > 1 or (asked.key.id, asked.document["iss"]) not in self._own)
             and (asked.document["iss"], asked.document.jti) not in self._answers
         ]
         if strangers:

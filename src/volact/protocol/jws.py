@@ -44,6 +44,10 @@ _STRING = r'(?s)"[^"\\]*(?:\\.[^"\\]*)*"?'  # compiled when a text looks deep, n
 _INTEGER_DIGITS = 17
 
 
+class SignatureMisfit(DocumentRefused):
+    """The signature is not that of the key: whoever sent the token does not hold it."""
+
+
 class Token(NamedTuple):
     """A token whose form and header are good; nothing is verified yet.
 
@@ -119,7 +123,7 @@ def check_signature(token: Token, key: EllipticCurvePublicKey) -> None:
     """Check the signature over the received bytes; both s and n-s are good.
 
     Raises:
-        DocumentRefused: if it does not fit.
+        DocumentRefused: if r or s is out of range; SignatureMisfit if it does not fit.
     """
     r = int.from_bytes(token.signature[:_HALF], "big")
     s = int.from_bytes(token.signature[_HALF:], "big")
@@ -128,7 +132,7 @@ def check_signature(token: Token, key: EllipticCurvePublicKey) -> None:
     try:
         key.verify(encode_dss_signature(r, s), token.signed, _ES256)
     except InvalidSignature:
-        raise DocumentRefused("the signature does not fit") from None
+        raise SignatureMisfit("the signature does not fit") from None
 
 
 def signing_input(typ: str, kid: str, payload: bytes) -> str:

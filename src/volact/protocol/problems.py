@@ -58,7 +58,7 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "storage-unavailable": Problem(
         503,
-        "The answer could not be stored, so none was given; nothing was counted.",
+        "The store cannot be used now; nothing was counted or changed.",
         "Free disk space or bring the database back; the same request can then be sent again.",
     ),
     "busy": Problem(503, "The service is busy or stopping.", "Send the same request again a little later."),
