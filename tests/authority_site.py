@@ -41,6 +41,7 @@ class Site:
             statuslist.renew(tx, self.keyring, secrets.token_bytes, NOW)
         self.settings = settings
         self._others: list[Store] = []
+        self.reported: list[tuple[str, dict[str, str]]] = []
         self.office = Office(self.clock, self.store, self.keyring, secrets.token_bytes)
         self.authority = self.another_authority()
         self.office.add_customer(CUSTOMER)
@@ -63,6 +64,7 @@ class Site:
             keyring or self.keyring,
             secrets.token_bytes,
             Speed(self.settings),
+            lambda name, fields: self.reported.append((name, dict(fields))),
         )
 
     def keyring_with(self, issuer: Signer) -> Keyring:

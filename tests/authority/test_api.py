@@ -64,7 +64,7 @@ def through(site: Site, use: Callable[[http.App, Face], Awaitable[Any]]) -> Any:
     """Run `use` with the site's application."""
 
     async def run() -> Any:
-        face = Face(site.authority)
+        face = Face(site.authority, lambda: None)
         await face.start()
         try:
             return await use(face.app(), face)

@@ -8,7 +8,6 @@ import pytest
 from authority_site import ADDRESS, Site
 from volact.authority.authority import Authority
 from volact.config import AuthoritySettings
-from volact.protocol import documents, ids
 from volact.protocol.problems import Refusal
 from world import DAY, NOW, Machine, claims_of, facts, key_signer, new_key, prove, remaining
 
@@ -48,15 +47,6 @@ def test_a_batch_that_does_not_fit_is_granted_in_part_and_in_order(site: Site) -
     answers = site.ask(*[site.machine().request(key) for _ in range(5)])
     assert [isinstance(one, Refusal) for one in answers] == [False] * 3 + [True] * 2
     assert site.counts(key) == (3, 3, 0)
-
-
-@pytest.mark.parametrize("parts", [{}, {"uuid": "ab" * 16}, None])
-def test_a_confirmation_is_written_as_documents_are(site: Site, parts: dict[str, str] | None) -> None:
-    key, machine = site.key(), site.machine(parts=parts)
-    answer = site.ask_one(machine.request(key))
-    payload = ids.unb64u(answer["token"].split(".")[1])
-    assert payload == documents.write("confirmation", claims_of(answer["token"]))
-    assert claims_of(answer["token"])["fp"] == machine.fp()
 
 
 # --- PROTOCOL section 5 -----------------------------------------------------------------------------------------
@@ -447,6 +437,7 @@ def test_the_first_use_from_a_new_source_is_one_event(site: Site) -> None:
     for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"):
         site.activate(site.machine(), key, address=address)
     events = [row.detail for row in site.rows("event") if row.name == "first-use-from-source"]
+    assert [name for name, _ in site.reported] == ["first-use-from-source"] * len(events)
     assert len(events) == 3
     assert any("2001:db8::/64" in detail for detail in events)
     site.activate(site.machine(), key, address="192.0.2.1", by=site.another_authority())

@@ -256,7 +256,7 @@ def test_what_is_wrong_with_a_certificate_is_said(pair: tuple[Path, Path], tmp_p
 
 @pytest.mark.parametrize("given", [{"tls_certificate": "c"}, {"tls_key": "k"}])
 def test_half_a_certificate_is_a_slip(given: dict[str, str]) -> None:
-    opened: Any = setup.Opened(AuthoritySettings(**given), *[None] * 4)  # type: ignore[arg-type]
+    opened: Any = setup.Opened(AuthoritySettings(**given), *[None] * 5)  # type: ignore[arg-type]
     with pytest.raises(SettingInvalid, match="together"):
         opened.certificate()
 

@@ -85,6 +85,31 @@ def test_a_running_service_sees_commands_within_a_second(home: Home, serving: Se
         assert caller.get("/v1/status", {"If-None-Match": after.headers["etag"]}).status == 304
 
 
+def test_a_running_service_takes_a_changed_setting_and_outlives_a_wrong_one(
+    home: Home, serving: Serving
+) -> None:
+    """DESIGN 5: settings are read again every second; a typo is an event, and what held goes on holding (M10)."""
+    key, file = home.key(activations=10), home.folder / "authority.toml"
+
+    def asked(caller: calls.Caller) -> object:
+        return caller.post("/v1/requests", home.machine().request(key, now=now())).bundle().get("code")
+
+    with serving.caller() as caller:
+        try:
+            file.write_text("key_rate = 1\nkey_burst = 1\n")
+            time.sleep(1.5)
+            assert [asked(caller), asked(caller)] == [None, "too-many-requests"]
+            file.write_text("key_rate = 1\nkey_burts = 100\n")
+            time.sleep(1.5)
+            assert asked(caller) == "too-many-requests"
+            assert "did you mean 'key_burst'" in (home.folder / "serve.log").read_text()
+            file.unlink()
+            time.sleep(1.5)
+            assert asked(caller) is None
+        finally:
+            file.unlink(missing_ok=True)
+
+
 def test_only_the_named_tls_key_is_taken(home: Home, serving: Serving) -> None:
     with calls.Caller(serving.url, ["A" * 43]) as caller, pytest.raises(Unreachable) as refused:
         caller.get("/v1/root")

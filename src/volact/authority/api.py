@@ -15,6 +15,7 @@ Every refusal is a problem document, `application/problem+json`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,9 +27,11 @@ from volact.authority import records, statuslist
 from volact.authority.asks import Sent
 from volact.authority.bodies import answers_json, read_batch
 from volact.authority.grouping import GroupCommit
-from volact.protocol.problems import Refusal
+from volact.protocol.problems import Refusal, Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from volact.authority.authority import Authority
     from volact.authority.statuslist import Published
     from volact.http import App, Receive, Scope, Send
@@ -39,29 +42,42 @@ _TICK_SECONDS = 1.0
 class Face:
     """The authority's routes and the work beside them."""
 
-    def __init__(self, authority: Authority) -> None:
-        """Answer with `authority`."""
+    def __init__(self, authority: Authority, reload_settings: Callable[[], None]) -> None:
+        """Answer with `authority`; `reload_settings` makes it look at its settings again."""
         self._authority = authority
+        self._reload_settings = reload_settings
         self._group = GroupCommit(authority)
         self._published: Published | None = None
         self._iat = 0
         self._ticking: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
 
     async def start(self) -> None:
-        """Read the status list and begin to keep it fresh."""
-        await asyncio.to_thread(self.refresh)
+        """Read the status list and begin to keep it fresh.
+
+        Raises:
+            VolactError: if the store cannot be used. A status key past its end is no reason not to serve: the
+                newest list goes on being given.
+        """
+        try:
+            await asyncio.to_thread(self.refresh)
+        except Refused as error:
+            http.refusal_of(error)
         self._ticking = asyncio.create_task(self._tick())
 
     async def stop(self) -> None:
         """Finish what is in flight."""
+        self._stopping.set()
         if self._ticking:
-            self._ticking.cancel()
+            await self._ticking
         await self._group.close()
 
     async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(_TICK_SECONDS)
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), _TICK_SECONDS)
             try:
+                await asyncio.to_thread(self._reload_settings)
                 await asyncio.to_thread(self.refresh)
             except Exception as error:  # noqa: BLE001 - a full disk now must not stop the looks after it
                 http.refusal_of(error)

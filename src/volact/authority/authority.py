@@ -51,22 +51,27 @@ class Authority:
     """Answers asks. One object serves one process; several processes may share a PostgreSQL."""
 
     def __init__(
-        self, clock: Clock, books: Store, keyring: Keyring, randomness: Callable[[int], bytes], speed: Speed
+        self,
+        clock: Clock,
+        books: Store,
+        keyring: Keyring,
+        randomness: Callable[[int], bytes],
+        speed: Speed,
+        report: Callable[[str, Mapping[str, str]], None],
     ) -> None:
-        """Take the time from `clock`, keep everything in `books`, sign with `keyring`."""
+        """Take the time from `clock`, keep everything in `books`, sign with `keyring`.
+
+        `report` hears of events that are rows already: a name and its fields.
+        """
         self.clock = clock
         self.store = books
         self.keyring = keyring
         self._randomness = randomness
         self._speed = speed
+        self._report = report
         self._known_keys: dict[str, KeyAndPublic] = {}
         self._known_sources: set[tuple[int, str]] = set()
         self._policies: dict[tuple[int, int], Policy] = {}
-        publisher = keyring.publisher
-        self._confirmation_head = (
-            f'{{"v":{documents.VERSION},"pub":"{publisher.pub}","lab":{"true" if publisher.lab else "false"},'
-            f'"iss":"{keyring.issuer.kid}",'
-        )
 
     # --- before the transaction ---------------------------------------------------------------------------
 
@@ -117,17 +122,18 @@ class Authority:
             whole = _Batch(tx, book, issuer, now)
             outcomes = [self._decide_one(whole, asked) for asked in batch]
             book.write()
-            seen = self._note_sources(tx, batch, now)
-        self._known_sources |= seen
+            places = {(asked.key.id, asked.source) for asked in batch} - self._known_sources
+            new = store.add_sources(tx, places, now) if places else set()
+        self._remember_sources(places)
+        labels = {asked.key.id: asked.key.label for asked in batch}
+        for key, source in sorted(new):
+            self._report("first-use-from-source", {"label": labels[key], "source": source})
         return outcomes
 
-    def _note_sources(self, tx: Connection, batch: Sequence[Asked], now: int) -> set[tuple[int, str]]:
-        pairs = {(asked.key.id, asked.source) for asked in batch} - self._known_sources
-        if pairs:
-            store.add_sources(tx, pairs, now)
+    def _remember_sources(self, places: set[tuple[int, str]]) -> None:
         if len(self._known_sources) > _REMEMBERED_SOURCES:
             self._known_sources = set()
-        return pairs
+        self._known_sources |= places
 
     def _decide_one(self, batch: _Batch, asked: Asked) -> Outcome:
         order = batch.book.order(asked.key.id)
@@ -162,12 +168,21 @@ class Authority:
         )
 
     def _confirmation(self, claims: Mapping[str, Any], act: str, now: int) -> bytes:
-        """What `documents.write` would write, which a test compares: every value here is checked already."""
-        return (
-            f'{self._confirmation_head}"iat":{now},"jti":"{self._new_id()}","sub":"{claims["iss"]}",'
-            f'"prd":"{claims["prd"]}","key":"{claims["key"]}","act":"{act}","fp":{store.fp_text(claims["fp"])},'
-            f'"req":"{claims["jti"]}"}}'
-        ).encode("ascii")
+        return documents.write(
+            "confirmation",
+            {
+                **self.keyring.common(),
+                "iss": self.keyring.issuer.kid,
+                "iat": now,
+                "jti": self._new_id(),
+                "sub": claims["iss"],
+                "prd": claims["prd"],
+                "key": claims["key"],
+                "act": act,
+                "fp": claims["fp"],
+                "req": claims["jti"],
+            },
+        )
 
     def _policy(self, tx: Connection, locked: store.LockedKey) -> Policy:
         place = locked.order.product, locked.product_ver

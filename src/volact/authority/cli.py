@@ -316,6 +316,7 @@ def answer(
     """
     from volact.authority import bodies, serving
     from volact.authority.asks import Sent
+    from volact.authority.speed import Speed
     from volact.protocol.trust import MAX_BUNDLE
 
     with request.open("rb") as file:
@@ -327,7 +328,10 @@ def answer(
         raise Refused(sent)
     console = Console(json=json)
     with setup.opened() as opened:
-        authority = serving.authority_of(opened)
+        speed = Speed(opened.settings)
+        authority = serving.authority_of(
+            opened, speed, lambda name, fields: console.remark(f"{name}: {', '.join(fields.values())}")
+        )
         entries = sent if isinstance(sent, list) else [sent]
         good = iter(authority.answer([(one, orders.BY_FILE) for one in entries if isinstance(one, Sent)]))
         answers = [next(good) if isinstance(one, Sent) else one for one in entries]

@@ -12,19 +12,20 @@ from volact import db, http
 from volact.authority.api import Face
 from volact.authority.authority import Authority
 from volact.authority.speed import Speed
+from volact.config import SettingInvalid
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from volact.authority.setup import Opened
 
 _log = structlog.get_logger()
 
 
-def authority_of(opened: Opened) -> Authority:
+def authority_of(opened: Opened, speed: Speed, report: Callable[[str, Mapping[str, str]], None]) -> Authority:
     """The role over an opened authority."""
-    return Authority(opened.clock, opened.store, opened.keyring, secrets.token_bytes, Speed(opened.settings))
+    return Authority(opened.clock, opened.store, opened.keyring, secrets.token_bytes, speed, report)
 
 
 def serve(opened: Opened, listen: str, say: Callable[[str, int], None]) -> None:
@@ -45,7 +46,23 @@ def serve(opened: Opened, listen: str, say: Callable[[str, int], None]) -> None:
 async def _serve(
     opened: Opened, port: int, host: str, listener: socket.socket, say: Callable[[str, int], None]
 ) -> None:
-    face = Face(authority_of(opened))
+    speed = Speed(opened.settings)
+    said = ""
+
+    def reload_settings() -> None:
+        nonlocal said
+        try:
+            speed.use(opened.settings_now())
+            said = ""
+        except SettingInvalid as error:
+            if str(error) != said:  # once, not every second; the settings that held go on holding
+                said = str(error)
+                _log.error("settings", problem=said)
+
+    def report(name: str, fields: Mapping[str, str]) -> None:
+        _log.info(name, **fields)
+
+    face = Face(authority_of(opened, speed, report), reload_settings)
     await face.start()
 
     async def ready() -> None:

@@ -60,6 +60,18 @@ class Opened(NamedTuple):
     keyring: Keyring
     clock: Clock
     folder: Path
+    environ: Mapping[str, str]
+
+    def settings_now(self) -> AuthoritySettings:
+        """The settings as they are now, for a service that runs on while somebody changes them.
+
+        Raises:
+            SettingInvalid: naming the place.
+            VolactError: if the store cannot be read.
+        """
+        with self.store.reading() as tx:
+            rows = records.settings(tx)
+        return config.load(ROLE, self.folder.parent, self.environ, rows)  # type: ignore[no-any-return]  # of this role
 
     def certificate(self) -> tuple[Path, Path]:
         """The files of the TLS certificate and its key: the set ones, or the self-made.
@@ -245,7 +257,7 @@ def opened(environ: Mapping[str, str] = os.environ) -> Iterator[Opened]:
         with store.reading() as tx:
             settings = config.load(ROLE, place.parent, environ, records.settings(tx))
             keyring = load_keyring(store, place)
-        yield Opened(settings, store, keyring, clock_for(environ, lab=keyring.publisher.lab), place)
+        yield Opened(settings, store, keyring, clock_for(environ, lab=keyring.publisher.lab), place, environ)
     finally:
         store.close()
 

@@ -24,7 +24,13 @@ class Speed:
     """The buckets of one process."""
 
     def __init__(self, settings: AuthoritySettings) -> None:
-        """Limit as the settings say.
+        """Limit as the settings say; raises like `use`."""
+        self._keys: dict[int, Bucket] = {}
+        self._sources: dict[tuple[int, str], Bucket] = {}
+        self.use(settings)
+
+    def use(self, settings: AuthoritySettings) -> None:
+        """Limit as these settings say from now on; what was used of a limit stays used.
 
         Raises:
             SettingInvalid: if one is below 0.
@@ -34,8 +40,6 @@ class Speed:
                 raise SettingInvalid(f"The setting {name} must be 0 (no limit) or more.")
         self._key = settings.key_rate, settings.key_burst
         self._source = settings.source_rate, settings.source_burst
-        self._keys: dict[int, Bucket] = {}
-        self._sources: dict[tuple[int, str], Bucket] = {}
 
     def limit(self, key: int, source: str, now: int) -> Refusal | None:
         """Take one ask of a key from a source out of both buckets, or say how long to wait."""

@@ -395,8 +395,8 @@ def release_cmids(tx: Connection, acts: Sequence[str]) -> None:
 
 
 def fp_text(fp: Mapping[str, str]) -> str:
-    """A vector as JSON, as documents and rows have it; its values are base64url and need no escaping."""
-    return "{" + ",".join([f'"{name}":"{part}"' for name, part in fp.items()]) + "}"
+    """A vector as JSON, as rows have it."""
+    return json.dumps(fp, separators=(",", ":"))
 
 
 def add_changes(tx: Connection, changes: Sequence[tuple[str, int, str, str]]) -> None:
