@@ -283,3 +283,16 @@ def test_a_database_that_cannot_be_reached_is_said_without_its_url(url: str) -> 
     with pytest.raises((BrokenData, db.StorageUnavailable)) as refused:
         Store(db.connect(url)).migrate()
     assert url not in str(refused.value)
+
+
+def test_a_checkpoint_moves_what_the_wal_holds_into_the_database(site: Site) -> None:
+    """DESIGN 4: checkpoints off the writer's path; nothing is lost by one, and nothing is to be done elsewhere."""
+    site.product()
+    key = site.key("mak", 2)
+    assert site.activate(site.machine(), key)["act"]
+    site.store.checkpoint()
+    if site.store.engine.dialect.name == "sqlite" and "WAL" in db.describe(site.store.engine):
+        with site.store.reading() as tx:
+            busy, frames, copied = tx.exec_driver_sql("PRAGMA wal_checkpoint").one()
+        assert (busy, frames) == (0, copied)
+    assert site.counts(key) == (2, 1, 1)

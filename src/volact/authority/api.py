@@ -79,6 +79,7 @@ class Face:
             try:
                 await asyncio.to_thread(self._reload_settings)
                 await asyncio.to_thread(self.refresh)
+                await asyncio.to_thread(self._authority.store.checkpoint)
             except Exception as error:  # noqa: BLE001 - a full disk now must not stop the looks after it
                 http.refusal_of(error)
 

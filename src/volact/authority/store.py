@@ -64,6 +64,11 @@ class Store:
         with _as_problem(), db.reading(self.engine) as tx:
             yield tx
 
+    def checkpoint(self) -> None:
+        """Do the store's housekeeping beside the writer; raises like `reading`."""
+        with _as_problem():
+            db.checkpoint(self.engine)
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
