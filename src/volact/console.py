@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 DONE, REFUSED, USAGE, UNREACHABLE, BROKEN = 0, 1, 2, 3, 4
 
 _KEY_LIKE = re.compile(
-    r"(?<![\w.-])(?:(?:[0-9A-Za-z]{4,6}-){3,4}|[0-9A-Za-z]{18,21}-?)([0-9A-Za-z]{4,6})(?![\w-]|\.\w)"
+    r"(?<![\w.-])(?:(?:[0-9A-Za-z]{4,6}-){3,4}|[0-9A-Za-z]{19,21}-?)([0-9A-Za-z]{4,6})(?![\w-]|\.\w)"
 )
-"""What may be a product key, mistyped ones included: four or five groups, or as many characters in one."""
+"""What may be a product key, mistyped ones included: four or five groups, or 23 characters and more in one (an
+activation id has 22)."""
 
 
 class Console:

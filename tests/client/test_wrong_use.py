@@ -59,7 +59,13 @@ def test_a_key_in_the_wrong_place_is_not_repeated(terminal: Terminal, words: lis
 
 @pytest.mark.parametrize(
     "text",
-    [Publisher().pub, "com.example.cad is not.", "-" + "B" * 42, "4c4c4544-0042-3510-8052-b4c04f484e31"],
+    [
+        "bdSoxaAwTxu5oWrwGsYxGqEUFf_RmWy_OM13uRL09zM",
+        "AGsFTrw6moKCjjFqKzUOMQ",
+        "com.example.cad is not.",
+        "-" + "B" * 42,
+        "4c4c4544-0042-3510-8052-b4c04f484e31",
+    ],
 )
 def test_what_is_no_key_is_shown_as_it_is(text: str) -> None:
     assert console.without_keys(text) == text
