@@ -292,3 +292,15 @@ def test_the_table(row: int, facts: str, found: object, expected: object) -> Non
 
 def test_every_row_of_the_table_is_tested_somewhere() -> None:
     assert {row[0] for row in ROWS} | set(ELSEWHERE_TESTED) == set(range(1, 15))
+
+
+def test_row_7_the_better_row_stands_whichever_is_seen_first() -> None:
+    """PROTOCOL 5, row 7: new CMID, same as several: highest r, then latest, in any order of the rows."""
+    seen = {"uuid": "A" * 11, "board": "AAA", "disk": "AAA", "os": "A" * 11, "net": "AAA", "cpu": "AAA"}
+    better = machine.Candidate(1, seen, 100)
+    worse = machine.Candidate(2, {**seen, "cpu": "BBB"}, 200)
+    later = machine.Candidate(3, seen, 101)
+    for rows in ([better, worse], [worse, better]):
+        assert machine.recognise(seen, rows) == better
+    for rows in ([better, later], [later, better]):
+        assert machine.recognise(seen, rows) == later
