@@ -46,7 +46,7 @@ check: $(VENV)/.test ## the quick part: format, lint, types, architecture, repos
 slow: programs-test $(VENV)/.test node_modules/.stamp ## the tests that take minutes: large counts, many kills
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-bench: programs-bench $(VENV)/.run .venv-bench/.stamp ## speed, beside the machine's limits and another server
+bench: programs-bench $(VENV)/.test .venv-bench/.stamp ## speed, beside the machine's limits and another server
 	@SEALIUM_PYTHON=.venv-bench/bin/python $(BIN)/python bench/run.py $(ARGS)
 
 fmt: $(VENV)/.test ## format, and mend what the linter can mend

@@ -231,6 +231,8 @@ def main() -> None:
     parser.add_argument("--peer-count", type=int, default=3_000)
     options = parser.parse_args()
     chosen, results = options.only.split(","), {}
+    out = HERE / "out"
+    out.mkdir(exist_ok=True)
     results["when"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     with tempfile.TemporaryDirectory(prefix="volact-bench-") as name:
         folder = Path(name)
@@ -246,12 +248,12 @@ def main() -> None:
             elif section == "b":
                 results["b"] = checks(folder / "b")
             elif section == "c":
-                from postgres import Cluster
+                sys.path.insert(0, str(HERE.parent / "tests"))
+                from postgres import running
 
-                with Cluster() as cluster:
-                    results["c"] = activations(folder / "c", options.count, cluster.database("bench"))
-    out = HERE / "out"
-    out.mkdir(exist_ok=True)
+                with running(durable=True) as server:
+                    url = server.url(server.new_database())
+                    results["c"] = activations(folder / "c", options.count, url)
     (out / f"bench-{results['when'].replace(':', '')}.json").write_text(json.dumps(results, indent=2))
     print(table(results))
 

@@ -19,8 +19,9 @@ _PROGRAMS = ("initdb", "pg_ctl")
 class Postgres:
     """A running server, on a socket in its own folder."""
 
-    def __init__(self, folder: Path, run: Any) -> None:
+    def __init__(self, folder: Path, run: Any, *, durable: bool) -> None:
         self.folder = folder
+        self._durable = durable
         self._run = run
         self._numbers = itertools.count(1)
 
@@ -40,7 +41,9 @@ class Postgres:
 
     def start(self) -> None:
         # -F: no test cuts this server's power, and its flushes would be most of the tests' time.
-        options = f"-F -k {self.folder} -c listen_addresses='' -c max_connections=100"
+        options = (
+            f"{'' if self._durable else '-F '}-k {self.folder} -c listen_addresses='' -c max_connections=100"
+        )
         self._run("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start")
 
     def stop(self, mode: str = "fast") -> None:
@@ -53,8 +56,8 @@ def _program(name: str) -> str | None:
 
 
 @contextmanager
-def running() -> Iterator[Postgres]:
-    """Start a server, and stop it at the end; skips, or in CI fails, where PostgreSQL is not installed."""
+def running(*, durable: bool = False) -> Iterator[Postgres]:
+    """Start a server, and stop it at the end; `durable` for who measures. Skips, or in CI fails, where PostgreSQL is not installed."""
     missing = [name for name in _PROGRAMS if _program(name) is None]
     if missing:
         reason = f"PostgreSQL's {' and '.join(missing)} are not installed (Debian: postgresql)"
@@ -83,7 +86,7 @@ def running() -> Iterator[Postgres]:
         if done.returncode:
             raise RuntimeError((folder / "out").read_text() + _log(folder))
 
-    server = Postgres(folder, run)
+    server = Postgres(folder, run, durable=durable)
     try:
         run("initdb", "--no-sync", "-A", "trust", "-U", "volact", "-D", "data")
         server.start()
