@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := -m pip --disable-pip-version-check --no-input -q -q
 UV := uv==0.13.9
 LOCKED := --universal --python-version 3.11 --generate-hashes --no-header \
-	--no-emit-index-url --no-emit-find-links --no-config --quiet
+	--no-emit-index-url --no-emit-find-links --no-config --no-strip-extras --quiet
 # Programs that the tests start, each with the Debian package that has it
 TEST_PROGRAMS := initdb=postgresql faketime=faketime node=nodejs npm=npm
 BENCH_PROGRAMS := initdb=postgresql hey=hey

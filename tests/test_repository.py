@@ -58,14 +58,14 @@ def test_each_locked_requirement_is_pinned_and_hashed(lock: str) -> None:
     requirements = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
     assert len(requirements) > 10
     for requirement in requirements:
-        assert re.match(r"[a-z0-9.-]+==\S+ (; [^\n]+ )?\\\n    --hash=sha256:[0-9a-f]{64}\b", requirement), (
-            requirement
-        )
+        assert re.match(
+            r"[a-z0-9.-]+(?:\[[a-z,-]+\])?==\S+ (; [^\n]+ )?\\\n    --hash=sha256:[0-9a-f]{64}\b", requirement
+        ), requirement
 
 
 def pins(lock: str) -> set[str]:
     text = (ROOT / "requirements" / lock).read_text(encoding="utf-8")
-    return set(re.findall(r"^[a-z0-9.-]+==\S+", text, re.MULTILINE))
+    return set(re.findall(r"^[a-z0-9.-]+(?:\[[a-z,-]+\])?==\S+", text, re.MULTILINE))
 
 
 def test_the_locks_are_up_to_date_with_each_other_and_the_project() -> None:
@@ -73,7 +73,7 @@ def test_the_locks_are_up_to_date_with_each_other_and_the_project() -> None:
     assert pins("run.txt") <= pins("test.txt")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = project["project"]["dependencies"] + project["project"]["optional-dependencies"]["server"]
-    locked = {pin.split("==")[0] for pin in pins("run.txt")}
+    locked = {re.split(r"==|\[", pin)[0] for pin in pins("run.txt")}
     assert {re.split(r"[^\w-]", requirement)[0].lower() for requirement in wanted} <= locked
 
 
