@@ -47,11 +47,11 @@ class Home:
         assert "Traceback" not in done.stderr
         return json.loads(done.stdout) if done.stdout else None
 
-    def set_up(self) -> None:
-        """A laboratory's authority with one product and one customer."""
-        self.pub: str = self.run("init", "--lab")["root"]
+    def set_up(self, policy: str = "", *options: str) -> None:
+        """A laboratory's authority with one product (`policy` is more TOML of it) and one customer."""
+        self.pub: str = self.run("init", "--lab", *options)["root"]
         file = self.folder / "product.toml"
-        file.write_text(PRODUCT_FILE)
+        file.write_text(PRODUCT_FILE + policy)
         self.run("product", "add", str(file))
         self.run("customer", "add", "Contoso")
         exported = self.folder / "cad.volact-product"
@@ -78,7 +78,8 @@ class Home:
 
 _FORKER = """
 import os, signal, sys
-from volact.authority import cli, serving
+from importlib import import_module
+cli, _ = (import_module(f"volact.{sys.argv[1]}.{name}") for name in ("cli", "serving"))
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 for line in sys.stdin:
     if os.fork() == 0:
@@ -93,11 +94,11 @@ class Forked:
     They can be killed like any other. Use as a context.
     """
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Any, role: str = "authority") -> None:
         self.home = home
         self.log = (home.folder / "serve.log").open("ab")
         self.forker = subprocess.Popen(
-            [sys.executable, "-c", _FORKER],
+            [sys.executable, "-c", _FORKER, role],
             env=home.environ,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -148,11 +149,13 @@ class Forked:
 class Serving:
     """A running `volact authority serve`; use as a context."""
 
+    role = "authority"
+
     def __init__(self, home: Home, listen: str = "127.0.0.1:0") -> None:
         self.home = home
         self.log = (home.folder / "serve.log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "volact", "authority", "serve", "--listen", listen, "--json"],
+            [sys.executable, "-m", "volact", self.role, "serve", "--listen", listen, "--json"],
             env=home.environ,
             stdout=subprocess.PIPE,
             stderr=self.log,

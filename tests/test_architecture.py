@@ -17,7 +17,8 @@ SOURCE = ROOT / "src" / "volact"
 
 ROLES = {"authority", "kmshost", "vamt", "compliance"}
 SHARED = {"signing", "facts", "calls", "http", "db", "statements", "config", "clock", "files", "console"}
-EDGE = {"cli", "slmgr", "lab", "quickstart", "doctor", "completion"}
+SHARED |= {"stores", "grouping", "certificate", "commands"}  # of the servers alone
+EDGE = {"cli", "slmgr", "lab", "quickstart", "doctor", "completion", "children"}
 ALL = {"protocol", "client", "web"} | ROLES | SHARED | EDGE
 
 # Who may import whom: a unit is a package or module right under volact. A unit may always import itself.
@@ -27,11 +28,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         unit: {"protocol", "config", "clock", "files"}
         for unit in ("signing", "facts", "calls", "http", "console")
     },
+    "http": {"protocol", "config", "clock", "files", "certificate"},
+    "stores": {"protocol", "config", "db"},
+    "grouping": {"protocol"},
+    "certificate": {"protocol", "config", "files", "calls"},
+    "commands": {"protocol", "files", "console"},
     "client": {"protocol", "signing", "facts", "calls", "config", "clock", "files", "console"},
     **{role: {"protocol"} | SHARED for role in ROLES},
     "web": ALL - {"cli", "slmgr", "lab"},
     "cli": ALL,
-    **{unit: ALL - {"web"} for unit in ("slmgr", "lab", "quickstart", "doctor", "completion")},
+    **{unit: ALL - {"web"} for unit in ("slmgr", "lab", "quickstart", "doctor", "completion", "children")},
     "__init__": {"client", "protocol"},
     "__main__": {"cli"},
 }

@@ -52,6 +52,19 @@ class AuthoritySettings(NamedTuple):
     log_level: str = "info"
 
 
+class KmshostSettings(NamedTuple):
+    """Settings of the enterprise's KMS host."""
+
+    listen: str = "0.0.0.0"  # noqa: S104 - the machines of a whole network call it
+    port: int = 1688
+    database: str = ""
+    renewal_minutes: int = 0
+    retry_minutes: int = 0
+    log_level: str = "info"
+    tls_certificate: str = ""
+    tls_key: str = ""
+
+
 HELP: "Mapping[str, Mapping[str, str]]" = {
     "authority": {
         "listen": "address and port of the public HTTPS listener",
@@ -63,10 +76,20 @@ HELP: "Mapping[str, Mapping[str, str]]" = {
         "source_rate": "activations a minute that one key may ask for from one source (an IPv4 address, an IPv6 /64)",
         "source_burst": "activations that one key may ask for at once from one source",
         "log_level": "debug, info, warning or error",
-    }
+    },
+    "kmshost": {
+        "listen": "address of the public HTTPS listener",
+        "port": "its TCP port; a running service moves to a new one",
+        "database": "URL of a PostgreSQL database; empty: SQLite in the role's folder",
+        "renewal_minutes": "how often machines renew, in minutes; 0: as each product's policy says",
+        "retry_minutes": "how often machines try again after a refusal, in minutes; 0: as each product's policy says",
+        "log_level": "debug, info, warning or error",
+        "tls_certificate": "PEM file of a certificate chain; empty: the self-made one",
+        "tls_key": "PEM file of that certificate's private key",
+    },
 }
 
-ROLES: "Mapping[str, type]" = {"authority": AuthoritySettings}
+ROLES: "Mapping[str, type]" = {"authority": AuthoritySettings, "kmshost": KmshostSettings}
 
 
 class SettingInvalid(ValueError):
@@ -93,6 +116,23 @@ def load(
         if variable in environ:
             values[name] = _typed(name, environ[variable], default, variable)
     return kind(**values)
+
+
+def source(
+    role: str, folder: "Path", environ: "Mapping[str, str]", rows: "Mapping[str, str]", name: str
+) -> str:
+    """Which of the places a setting's value comes from: the variable's name, ``setting table``, the file's, ``default``.
+
+    Raises:
+        SettingInvalid: as `load`.
+    """
+    variable = f"VOLACT_{role}_{name}".upper()
+    if variable in environ:
+        return f"environment variable {variable}"
+    if name in rows:
+        return "setting table"
+    path = folder / f"{role}.toml"
+    return str(path) if name in _from_toml(path, ROLES[role]._field_defaults) else "default"  # type: ignore[attr-defined]
 
 
 def _typed(name: str, value: object, default: object, where: str) -> Any:  # noqa: ANN401

@@ -109,6 +109,30 @@ def secret_argument(text: str) -> str:
     return text
 
 
+def root_argument(text: str) -> tuple[str, dict[str, Any] | None]:
+    """A ROOT argument: the publisher id that it is, or that the root document in the file of that name has.
+
+    The second is that root document 1 as it travels, verified, or None if an id was given.
+
+    Raises:
+        UsageError: if it is neither.
+        DocumentRefused: if the file holds no root document.
+    """
+    from volact.protocol import ids, trust
+
+    if ids.is_thumbprint(text):
+        return text, None
+    try:
+        with open(text, "rb") as file:
+            members = trust.read_bundle(file.read(trust.MAX_BUNDLE + 1))
+    except FileNotFoundError:
+        raise UsageError(
+            f"{text[:80]!r} is no publisher id and no file.", "Give what `authority init` prints."
+        ) from None
+    roots = trust.open_roots(members, str(trust.open_self_keyed(members, "root").document["pub"]))
+    return roots.pub, roots.first
+
+
 def table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
     """Columns of text under their heads, two blanks apart."""
     lines = [list(head), *[list(row) for row in rows]]

@@ -11,26 +11,24 @@ import asyncio
 import contextlib
 import errno
 import gc
-import os
 import secrets
 import signal
 import socket
-import stat
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import structlog
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from granian._granian import SocketHolder  # the one way to hand granian a socket that is bound already
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.server.embed import Server
 
+from volact import certificate as certificates
 from volact.protocol.problems import BrokenData, Refusal, UsageError, VolactError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 Scope = MutableMapping[str, Any]
@@ -40,6 +38,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_BODY = 1024 * 1024
 BODY_SECONDS = 5.0
+LINGER = 5.0
+"""Seconds for which a service answers on a port that it has moved away from."""
 _BACKLOG = 1024
 _MAX_PORT = 65535
 _COLLECT_AT = 20_000, 20, 20
@@ -179,33 +179,6 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def check_certificate(certificate: Path, key: Path) -> None:
-    """Look whether a certificate and its private key can be served with, and say exactly what is wrong with them.
-
-    Raises:
-        BrokenData: `not-readable`, or `key-file-exposed` if everybody can read the private key.
-    """
-    try:
-        first = x509.load_pem_x509_certificates(certificate.read_bytes())[0].public_key()
-    except OSError as error:
-        raise BrokenData(f"{certificate}: {error.strerror}.", "not-readable") from None
-    except (ValueError, TypeError):
-        raise BrokenData(f"{certificate} holds no certificate that can be read.", "not-readable") from None
-    try:
-        with key.open("rb") as file:
-            # A group may read it: Debian keeps such keys for the group ssl-cert.
-            if os.fstat(file.fileno()).st_mode & stat.S_IRWXO:
-                raise BrokenData(f"{key} can be read by others.", "key-file-exposed")
-            private: Any = serialization.load_pem_private_key(file.read(), password=None)
-    except OSError as error:
-        raise BrokenData(f"{key}: {error.strerror}.", "not-readable") from None
-    except (ValueError, TypeError):
-        # An encrypted one is a TypeError: nobody is here to type its password.
-        raise BrokenData(f"{key} holds no private key without a password.", "not-readable") from None
-    if private.public_key() != first:
-        raise BrokenData(f"{key} is not the key of the first certificate in {certificate}.", "not-readable")
-
-
 class _Server(Server):
     """granian in this process, on a socket that is bound already."""
 
@@ -239,41 +212,114 @@ def _rest_the_collector() -> None:
     gc.set_threshold(*_COLLECT_AT)
 
 
+class Service:
+    """An app that is served over TLS in this process; it can move to another socket while it runs."""
+
+    def __init__(self, app: App, certificate: Path, key: Path) -> None:
+        """Serve `app` with a certificate.
+
+        Raises:
+            BrokenData: if the certificate or its key cannot be used, as `certificate.check` says.
+        """
+        certificates.check(certificate, key)
+        self._app = app
+        self._pair = certificate, key
+        self._serving: tuple[_Server, asyncio.Task[None]] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+
+    async def listen(self, listener: socket.socket) -> None:
+        """Take requests from `listener`, which is the service's from now on.
+
+        A socket that was listened on before is served on for LINGER seconds, so that nobody who has just looked up
+        its port is turned away; then what is in flight on it is finished.
+
+        Raises:
+            BrokenData: if the server cannot start; the one before goes on then.
+        """
+        try:
+            server = _Server(self._app, listener, *self._pair)
+        except (OSError, ValueError):
+            certificate, key = self._pair
+            raise BrokenData(
+                f"{certificate} and {key} are no certificate and its key.", "not-readable"
+            ) from None
+        started = asyncio.Event()
+        server.on_startup(started.set)
+        serving = asyncio.create_task(server.serve())
+        start = asyncio.create_task(started.wait())
+        await asyncio.wait((serving, start), return_when=asyncio.FIRST_COMPLETED)
+        start.cancel()
+        if not started.is_set():
+            await serving
+            raise BrokenData("The server did not start.", "internal")
+        before, self._serving = self._serving, (server, serving)
+        serving.add_done_callback(self._ended)
+        if before:
+            leaving = asyncio.create_task(self._leave(*before))
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+
+    async def _leave(self, server: _Server, serving: asyncio.Task[None]) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), LINGER)
+        await _stop(server, serving)
+
+    def _ended(self, serving: asyncio.Task[None]) -> None:
+        if self._serving and self._serving[1] is serving:
+            self._stopping.set()
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT stop the service."""
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        for number in numbers:
+            loop.add_signal_handler(number, self._stopping.set)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+    async def run(self, listener: socket.socket, ready: Callable[[], Awaitable[None]]) -> None:
+        """Serve from `listener` on until SIGTERM or SIGINT; then finish what is in flight.
+
+        Raises:
+            BrokenData: if it cannot start.
+        """
+        with self._signals():
+            try:
+                await self.listen(listener)
+                _rest_the_collector()
+                await ready()
+                await self._stopping.wait()
+            finally:
+                await self.stop()
+
+    async def stop(self) -> None:
+        """Finish what is in flight, and take nothing more."""
+        self._stopping.set()
+        if self._serving:
+            await _stop(*self._serving)
+        await asyncio.gather(*self._leaving)
+
+
+async def _stop(server: _Server, serving: asyncio.Task[None]) -> None:
+    server.stop()  # type: ignore[no-untyped-call]
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
+
+
 async def serve(
     app: App, listener: socket.socket, certificate: Path, key: Path, ready: Callable[[], Awaitable[None]]
 ) -> None:
     """Serve `app` over TLS until SIGTERM or SIGINT; then finish what is in flight.
 
     Raises:
-        BrokenData: if the certificate or its key cannot be used, as `check_certificate` says.
+        BrokenData: if the certificate or its key cannot be used, as `certificate.check` says.
     """
-    check_certificate(certificate, key)
-    try:
-        server = _Server(app, listener, certificate, key)
-    except (OSError, ValueError):
-        raise BrokenData(f"{certificate} and {key} are no certificate and its key.", "not-readable") from None
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    started = asyncio.Event()
-    server.on_startup(started.set)
-    serving = loop.create_task(server.serve())
-    start, stop = loop.create_task(started.wait()), loop.create_task(stopping.wait())
-    try:
-        await asyncio.wait((serving, start), return_when=asyncio.FIRST_COMPLETED)
-        if started.is_set():
-            _rest_the_collector()
-            await ready()
-            await asyncio.wait((serving, stop), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        server.stop()  # type: ignore[no-untyped-call]
-        start.cancel()
-        stop.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await serving
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+    await Service(app, certificate, key).run(listener, ready)
 
 
 def log_to_stderr(level: str) -> None:

@@ -1,6 +1,5 @@
 """Both databases under every test of the authority's store and role."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import pytest
 
 import postgres
 from authority_site import Site
-from volact import db
+from databases import KINDS, Databases
 from volact.authority import schema
 from volact.authority.store import Store
 
@@ -21,33 +20,16 @@ def server() -> Iterator[postgres.Postgres]:
 
 
 @pytest.fixture(scope="session")
-def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """One migrated, empty store of each kind, which tests copy."""
-    return {"folder": tmp_path_factory.mktemp("template")}
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Databases:
+    return Databases(tmp_path_factory.mktemp("template"), Store, schema.metadata)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path, templates: dict[str, Any]) -> str | Path:
+@pytest.fixture(params=KINDS)
+def database(request: pytest.FixtureRequest, tmp_path: Path, databases: Databases) -> str | Path:
     """A migrated, empty database: a file's path or a URL."""
     if request.param == "sqlite":
-        if "sqlite" not in templates:
-            path = templates["folder"] / "template.db"
-            store = Store(db.connect(path))
-            store.migrate()
-            store.close()
-            templates["sqlite"] = path
-        return Path(shutil.copy(templates["sqlite"], tmp_path / "authority.db"))
-    server: postgres.Postgres = request.getfixturevalue("server")
-    if "postgresql" not in templates:
-        templates["postgresql"] = server.url(server.new_database())
-    # One database, emptied: making one takes longer than most tests.
-    store = Store(db.connect(templates["postgresql"]))
-    store.migrate()
-    with store.writing() as tx:
-        for table in reversed(schema.metadata.sorted_tables):
-            tx.execute(table.delete())
-    store.close()
-    return str(templates["postgresql"])
+        return databases.sqlite(tmp_path / "authority.db")
+    return databases.postgresql(request.getfixturevalue("server"))
 
 
 @pytest.fixture

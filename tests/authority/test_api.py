@@ -13,7 +13,7 @@ from authority_site import ADDRESS, Site
 from volact import http
 from volact.authority.api import Face
 from volact.authority.asks import Sent
-from volact.authority.grouping import GroupCommit
+from volact.grouping import GroupCommit
 from volact.protocol.problems import PROBLEMS, Refusal
 from world import PRODUCT, claims_of, new_key, remaining
 
@@ -141,6 +141,7 @@ def test_a_batch_is_answered_row_by_row_in_order(site: Site) -> None:
         (b"[]", "request-malformed"),
         (b"null", "request-malformed"),
         (b'{"token": 5}', "request-malformed"),
+        (b'{"token": "\xff"}', "request-malformed"),
         (b'{"token": "a", "jwk": [], "proof": "b"}', "request-malformed"),
         (b'{"token": "a", "unknown": 1}', "request-malformed"),
         (b'{"requests": []}', "request-malformed"),
@@ -301,7 +302,7 @@ def test_what_comes_during_a_commit_is_one_batch_in_order(
     monkeypatch.setattr(site.authority, "decide", counted)
 
     async def run() -> list[Any]:
-        group = GroupCommit(site.authority)
+        group = GroupCommit(site.authority.answer)
         first = group.submit(sent_of(site.machine().request(key)), ADDRESS)
         while not sizes:  # noqa: ASYNC110 - filled by another thread
             await asyncio.sleep(0.001)

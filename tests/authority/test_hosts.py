@@ -186,3 +186,35 @@ def test_the_list_is_written_anew_when_it_is_a_day_old(site: Site, later: int, v
     site.authority.renew_status_list()
     head, body = site.status()
     assert (head["ver"], body) == (version, b"")
+
+
+def test_a_hosts_answer_brings_the_products_of_its_delegation_as_they_are_when_it_is_answered(
+    site: Site,
+) -> None:
+    site.product("com.example.other")
+    site.product("com.example.server", edition="server")
+    key, host = site.key("kms-host", None, PRODUCT, "com.example.server"), host_of(site)
+    request = host.request(key, op="host")
+
+    def versions(answer: dict[str, Any]) -> dict[str, int]:
+        found = [verified(one, "product", one["root"], site.pub).document for one in answer["products"]]
+        assert all(one["root"] == site.keyring.roots.first for one in answer["products"])
+        return {one["sub"]: one["ver"] for one in found}
+
+    first = site.ask_one(request)
+    assert versions(first) == {PRODUCT: 1, "com.example.server": 1}
+    site.office.add_product(
+        {"sub": PRODUCT, "name": PRODUCT, "edition": "client", "pol": {"retry": 3600}, "url": ""}, []
+    )
+    again = site.ask_one(request)
+    assert versions(again) == {PRODUCT: 2, "com.example.server": 1}
+    assert {name: again[name] for name in ("token", "chain", "roots")} == {
+        name: first[name] for name in ("token", "chain", "roots")
+    }
+    ref = claims_of(first["token"])["jti"]
+    extended = host.request(key, op="extend", ref=ref)
+    assert versions(site.ask_one({**extended, "usage": host.usage(ref)})) == {
+        PRODUCT: 2,
+        "com.example.server": 1,
+    }
+    assert "products" not in site.ask_one(site.machine().request(site.key()))

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from authority_process import PRODUCT_FILE
-from volact import http
-from volact.authority import cli, desk, issuing, setup
+from volact import certificate, commands, http
+from volact.authority import cli, issuing, setup
 from volact.authority.publisher import Office
 from volact.config import AuthoritySettings, SettingInvalid
 from volact.console import Console
@@ -211,23 +211,23 @@ def test_an_address_of_another_machine_is_no_taken_port(host: str) -> None:
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Path, Path]:
     folder = tmp_path / "tls"
-    setup._make_certificate(folder, "x")
+    certificate.make(folder, "x")
     return folder / "certificate.pem", folder / "key.pem"
 
 
 def test_a_certificate_and_its_key(pair: tuple[Path, Path]) -> None:
-    http.check_certificate(*pair)
+    certificate.check(*pair)
     pair[1].chmod(0o640)  # as Debian keeps them, for a group
-    http.check_certificate(*pair)
+    certificate.check(*pair)
     pair[1].chmod(0o604)
     with pytest.raises(BrokenData) as refused:
-        http.check_certificate(*pair)
+        certificate.check(*pair)
     assert refused.value.refusal.code == "key-file-exposed"
 
 
 def test_what_is_wrong_with_a_certificate_is_said(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    certificate, key = pair
-    setup._make_certificate(tmp_path / "other", "x")
+    chain, key = pair
+    certificate.make(tmp_path / "other", "x")
     locked, junk, missing = tmp_path / "locked.pem", tmp_path / "junk.pem", tmp_path / "none"
     from cryptography.hazmat.primitives import serialization as forms
 
@@ -243,20 +243,20 @@ def test_what_is_wrong_with_a_certificate_is_said(pair: tuple[Path, Path], tmp_p
     for one, two, says in (
         (missing, key, f"{missing}: No such file"),
         (junk, key, f"{junk} holds no certificate"),
-        (certificate, missing, f"{missing}: No such file"),
-        (certificate, junk, "holds no private key"),
-        (certificate, locked, "without a password"),
-        (certificate, tmp_path / "other" / "key.pem", "is not the key of"),
+        (chain, missing, f"{missing}: No such file"),
+        (chain, junk, "holds no private key"),
+        (chain, locked, "without a password"),
+        (chain, tmp_path / "other" / "key.pem", "is not the key of"),
     ):
         with pytest.raises(BrokenData) as refused:
-            http.check_certificate(one, two)
+            certificate.check(one, two)
         assert refused.value.refusal.code == "not-readable"
         assert says in refused.value.refusal.detail
 
 
 @pytest.mark.parametrize("given", [{"tls_certificate": "c"}, {"tls_key": "k"}])
 def test_half_a_certificate_is_a_slip(given: dict[str, str]) -> None:
-    opened: Any = setup.Opened(AuthoritySettings(**given), *[None] * 5)  # type: ignore[arg-type]
+    opened: Any = setup.Opened(AuthoritySettings(**given), *[None] * 3, Path("authority"), {})  # type: ignore[call-arg,arg-type]
     with pytest.raises(SettingInvalid, match="together"):
         opened.certificate()
 
@@ -268,5 +268,5 @@ def test_a_table_on_a_terminal_shows_names_as_they_are(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    desk.show(Console(), [], [("[/] [red]Contoso[/red] :smile:",)], ("customer",), "")
+    commands.show(Console(), [], [("[/] [red]Contoso[/red] :smile:",)], ("customer",), "")
     assert "[/] [red]Contoso[/red] :smile:" in capsys.readouterr().out

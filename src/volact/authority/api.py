@@ -26,7 +26,7 @@ from volact import http
 from volact.authority import records, statuslist
 from volact.authority.asks import Sent
 from volact.authority.bodies import answers_json, read_batch
-from volact.authority.grouping import GroupCommit
+from volact.grouping import GroupCommit
 from volact.protocol.problems import Refusal, Refused
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Face:
         """Answer with `authority`; `reload_settings` makes it look at its settings again."""
         self._authority = authority
         self._reload_settings = reload_settings
-        self._group = GroupCommit(authority)
+        self._group = GroupCommit(authority.answer)
         self._published: Published | None = None
         self._iat = 0
         self._ticking: asyncio.Task[None] | None = None

@@ -275,8 +275,21 @@ class Authority:
     # --- after the transaction ----------------------------------------------------------------------------
 
     def sign(self, answer: StoredAnswer) -> bytes:
-        """The bundle of a recorded answer, the same bytes each time."""
-        return self.keyring.bundle(Recorded(answer.name, answer.payload, answer.kid, answer.delegation))
+        """The bundle of a recorded answer, the same bytes each time.
+
+        A host's delegation comes with the products that it names, as they are now: only that member differs later.
+
+        Raises:
+            VolactError: if the store cannot be read.
+        """
+        bundle = self.keyring.bundle(Recorded(answer.name, answer.payload, answer.kid, answer.delegation))
+        if answer.name != "delegation":
+            return bundle
+        named = set(jws.read_json(answer.payload)["prd"])
+        with self.store.reading() as tx:
+            products = [one.recorded() for one in records.products(tx) if one.prd in named]
+        files = b",".join(self.keyring.product_file(one) for one in products)
+        return bundle[:-1] + b',"products":[' + files + b"]}"
 
     def remaining(self, asked: Asked) -> bytes | Refusal:
         """The statement of how many activations a key bought and how many remain (M3), as a bundle.

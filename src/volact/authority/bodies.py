@@ -31,7 +31,7 @@ def read_sent(body: bytes | msgspec.Raw) -> Bundle | Refusal:
     """Read a body, or one entry of a batch."""
     try:
         return _decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Refusal("request-malformed", "It is not the JSON that this address takes.")
 
 

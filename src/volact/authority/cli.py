@@ -6,98 +6,32 @@ Every command takes ``--json``. A product key is shown once, when it is issued, 
 from __future__ import annotations
 
 import os
-import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import Parameter
 
+from volact import commands
 from volact.authority import desk, issuing, orders, setup
-from volact.authority.desk import Json  # noqa: TC001 - cyclopts reads the annotations
-from volact.console import DONE, USAGE, Console, run
+from volact.commands import Json  # noqa: TC001 - cyclopts reads the annotations
+from volact.console import Console
 from volact.protocol.documents import MAX_TEXT
 from volact.protocol.problems import Refusal, Refused, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from volact.authority.records import Activated
 
-app = App(
-    name="volact authority",
-    help="The publisher's licensing site: products, customers, keys, activations.",
-    version_flags=[],
-    usage="Usage: volact authority COMMAND ... [--json]",
-    default_parameter=desk.PLAIN,
-)
-_product = desk.group("product", "Products: their policy, and the signed file that goes with them.")
-_customer = desk.group("customer", "Customers: whom keys are issued to.")
-_activation = desk.group("activation", "Activations of machines and KMS hosts.")
+app = commands.role("authority", "The publisher's licensing site: products, customers, keys, activations.")
+_product = commands.group("product", "Products: their policy, and the signed file that goes with them.")
+_customer = commands.group("customer", "Customers: whom keys are issued to.")
+_activation = commands.group("activation", "Activations of machines and KMS hosts.")
 for _group in (_product, _customer, issuing.app, _activation):
     app.command(_group)
-
-_HELP = ("--help", "-h")
-# Groups of a key that was given as several words; the console sees to whole ones.
-_GROUPS = re.compile(r"[0-9A-Za-z]{5}(?:['\",\s]+[0-9A-Za-z]{5}){2,}")
 
 
 def main(arguments: list[str]) -> int:
     """Run a command and say its exit code."""
-    # Also `--json=true`, which cyclopts takes.
-    console = Console(json=any(word.split("=")[0] == "--json" for word in arguments))
-    if not arguments:
-        app.help_print([])
-        return USAGE
-    return run(console, lambda: _call(console, arguments))
-
-
-def _call(console: Console, arguments: list[str]) -> int:
-    if not all(word.isascii() or _is_text(word) for word in arguments):
-        raise UsageError("An argument is not UTF-8 text.")
-    if console.json and any(word in _HELP for word in arguments):
-        console.answer({"help": _help_text(arguments)}, "")
-        return DONE
-    try:
-        if not [word for word in arguments if word.split("=")[0] != "--json"]:
-            raise UsageError("There is no command.")
-        done = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-    except CycloptsError as error:
-        # Its own text repeats what was typed, which may be a key.
-        raise UsageError(_without_input(error, arguments)) from None
-    return done if isinstance(done, int) else DONE
-
-
-def _is_text(word: str) -> bool:
-    try:
-        word.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _help_text(arguments: Sequence[str]) -> str:
-    """What --help prints, as a text."""
-    import io
-
-    from rich.console import Console as Terminal
-
-    text = io.StringIO()
-    words = [word for word in arguments if word not in _HELP and word.split("=")[0] != "--json"]
-    try:
-        app.help_print(words, console=Terminal(file=text, width=100))
-    except CycloptsError as error:
-        raise UsageError(_without_input(error, arguments)) from None
-    return text.getvalue()
-
-
-def _without_input(error: CycloptsError, arguments: Sequence[str]) -> str:
-    text = " ".join(str(error).split())
-    for word in sorted(arguments, key=len, reverse=True):
-        if len(word.replace("-", "")) > 20:  # noqa: PLR2004 - nothing of ours is so long, and keys are 25
-            text = text.replace(word, "…")
-    return _GROUPS.sub("…", text)
+    return commands.main(app, arguments)
 
 
 # --- setting up -------------------------------------------------------------------------------------------------
@@ -158,7 +92,7 @@ def product_list(*, json: Json = False) -> None:
     """List the products."""
     with desk.office() as (_, office):
         found = office.products()
-    desk.show(
+    commands.show(
         Console(json=json),
         [
             {
@@ -169,7 +103,7 @@ def product_list(*, json: Json = False) -> None:
                 "url": one["url"],
                 "policy": one["pol"],
                 "tls": one["tls"],
-                "changed": desk.when(one["iat"]),
+                "changed": commands.when(one["iat"]),
             }
             for one in found
         ],
@@ -191,7 +125,7 @@ def product_export(
     with desk.office() as (_, office):
         bundle = office.export_product(prd)
     path = output or Path(f"{prd}.volact-product")
-    desk.write(path, bundle + b"\n")
+    commands.write(path, bundle + b"\n")
     Console(json=json).answer({"product": prd, "file": str(path)}, f"{path}")
 
 
@@ -210,10 +144,10 @@ def customer_list(*, json: Json = False) -> None:
     """List the customers."""
     with desk.office() as (_, office):
         found = office.customers()
-    desk.show(
+    commands.show(
         Console(json=json),
-        [{"customer": one.name, "id": one.cus, "since": desk.when(one.created)} for one in found],
-        [(one.name, one.cus, desk.when(one.created)) for one in found],
+        [{"customer": one.name, "id": one.cus, "since": commands.when(one.created)} for one in found],
+        [(one.name, one.cus, commands.when(one.created)) for one in found],
         ("customer", "id", "since"),
         "There are no customers. Add one: volact authority customer add NAME",
     )
@@ -228,8 +162,8 @@ def _activation_json(row: Activated) -> dict[str, object]:
         "of": row.kind,
         "id": row.id,
         "label": row.label,
-        "activated": desk.when(row.created),
-        "granted": desk.when(row.granted),
+        "activated": commands.when(row.created),
+        "granted": commands.when(row.granted),
         "times": row.times,
         "blocked": row.blocked or None,
     }
@@ -242,11 +176,11 @@ def activation_list(
     """List the activations of machines and KMS hosts, of all keys or of the one with a label."""
     with desk.office() as (_, office):
         found = office.activations(None if key is None else issuing.label_of(key))
-    desk.show(
+    commands.show(
         Console(json=json),
         [_activation_json(row) for row in found],
         [
-            (row.act, row.kind, row.id, row.label, desk.when(row.granted), row.times, row.blocked)
+            (row.act, row.kind, row.id, row.label, commands.when(row.granted), row.times, row.blocked)
             for row in found
         ],
         ("activation", "of", "id", "key", "granted", "times", "blocked"),
@@ -289,11 +223,7 @@ def serve(*, listen: str = "", json: Json = False) -> None:
     console = Console(json=json)
 
     def say(host: str, port: int) -> None:
-        address = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-        console.remark(f"listening on {address}")
-        if json:
-            sys.stdout.write(msgspec.json.encode({"listening": address, "pid": os.getpid()}).decode() + "\n")
-            sys.stdout.flush()
+        commands.say_listening(console, host, port, os.getpid())
 
     with setup.opened() as opened:
         serving.serve(opened, listen, say)
@@ -341,7 +271,7 @@ def answer(
         raise Refused(answers[0])
     else:
         content = answers[0]
-    desk.write(output, content + b"\n")
+    commands.write(output, content + b"\n")
     refused = [one for one in answers if isinstance(one, Refusal)]
     console.answer(
         {

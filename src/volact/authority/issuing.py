@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from volact import commands
 from volact.authority import desk, orders
-from volact.authority.desk import Json, Label  # noqa: TC001 - cyclopts reads the annotations
+from volact.authority.desk import Label  # noqa: TC001 - cyclopts reads the annotations
 from volact.authority.publisher import Wanted
+from volact.commands import Json  # noqa: TC001 - as above
 from volact.console import Console
 from volact.files import PRIVATE
 from volact.protocol.jws import MAX_INTEGER
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from volact.authority.records import KeyRow
     from volact.protocol.keys import ProductKey
 
-app = desk.group("key", "Product keys: issue, list, show, block, bind, raise.")
+app = commands.group("key", "Product keys: issue, list, show, block, bind, raise.")
 
 _SLOW_SECONDS = 1.0
 
@@ -75,7 +77,7 @@ def key_issue(
     def keep(made: Sequence[ProductKey]) -> None:
         issued.extend(made)
         if csv_file:
-            desk.write(csv_file, _csv(wanted, made), PRIVATE)
+            commands.write(csv_file, _csv(wanted, made), PRIVATE)
 
     with desk.office() as (_, office):
         if csv_file:
@@ -105,7 +107,7 @@ def _reserve(csv_file: Path) -> None:
             Refusal("already-exists", f"{csv_file} is there; keys are never overwritten.")
         ) from None
     except OSError as error:
-        raise desk.not_writable(csv_file, error) from None
+        raise commands.not_writable(csv_file, error) from None
 
 
 def _withdraw(console: Console, office: Office, csv_file: Path, issued: Sequence[ProductKey]) -> None:
@@ -158,11 +160,11 @@ def _key_json(row: KeyRow) -> dict[str, object]:
         "activated": row.used,
         "remaining": row.bought - row.used,
         "blocked": row.blocked or None,
-        "blocked_since": desk.when(row.blocked_since) if row.blocked else None,
+        "blocked_since": commands.when(row.blocked_since) if row.blocked else None,
         "machines": row.machines,
         "networks": list(row.networks),
         "sources": row.sources,
-        "issued": desk.when(row.created),
+        "issued": commands.when(row.created),
     }
 
 
@@ -171,7 +173,7 @@ def key_list(*, json: Json = False) -> None:
     """List the keys, by their last group."""
     with desk.office() as (_, office):
         found = office.keys()
-    desk.show(
+    commands.show(
         Console(json=json),
         [_key_json(row) for row in found],
         [
@@ -195,8 +197,8 @@ def key_show(label: Label, /, *, json: Json = False) -> None:
     for name, value in shown.items():
         text = " ".join(value) if isinstance(value, list) else "-" if value is None else str(value)
         lines.append(f"{name:<14}{text or '-'}")
-    lines += [f"{'new source':<14}{source} since {desk.when(since)}" for source, since in newest]
-    shown["new_sources"] = [{"source": source, "since": desk.when(since)} for source, since in newest]
+    lines += [f"{'new source':<14}{source} since {commands.when(since)}" for source, since in newest]
+    shown["new_sources"] = [{"source": source, "since": commands.when(since)} for source, since in newest]
     Console(json=json).answer(shown, "\n".join(lines))
 
 

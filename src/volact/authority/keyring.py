@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
+from volact.protocol import jws
 from volact.protocol.policy import CLOCK_TOLERANCE
 from volact.protocol.problems import BrokenData, Refusal
 
@@ -118,6 +119,10 @@ class Keyring:
     def bundle(self, recorded: Recorded) -> bytes:
         """The bundle of a recorded document as JSON, the same bytes each time."""
         return f'{{"token":"{self.token(recorded)}"{self._tail(recorded.delegation)}'.encode("ascii")
+
+    def product_file(self, recorded: Recorded) -> bytes:
+        """A recorded product as it goes to machines and hosts: its bundle, and root document 1."""
+        return jws.write_json({"root": self.roots.first})[:-1] + b"," + self.bundle(recorded)[1:]
 
     def _tail(self, delegation: str) -> str:
         tail = self._tails.get(delegation)

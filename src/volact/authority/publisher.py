@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from volact.authority import orders, records, statuslist
 from volact.authority import store as sql
-from volact.authority.keyring import ISSUER, Recorded
-from volact.protocol import documents, ids, jws, keys
+from volact.authority.keyring import ISSUER
+from volact.protocol import documents, ids, keys
 from volact.protocol.policy import HOST_MACHINES
 from volact.protocol.problems import Refusal, Refused, UsageError
 from volact.signing import Signer
@@ -114,9 +114,7 @@ class Office:
             product = records.product(tx, prd)
         if product is None:
             raise Refused(Refusal("product-unknown"))
-        recorded = Recorded("product", product.payload, product.kid, product.delegation)
-        root = jws.write_json({"root": self._keyring.roots.first})
-        return root[:-1] + b"," + self._keyring.bundle(recorded)[1:]
+        return self._keyring.product_file(product.recorded())
 
     def add_customer(self, name: str) -> str:
         """Add a customer; answers the id that documents will carry.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from volact.authority import schema
-from volact.authority.keyring import Delegation, Publisher, Roots
+from volact.authority.keyring import Delegation, Publisher, Recorded, Roots
 from volact.protocol import policy as policies
 from volact.protocol.status import Entry
 
@@ -97,8 +97,11 @@ class Product(NamedTuple):
     @property
     def claims(self) -> dict[str, Any]:
         """The claims of its document."""
-        claims: dict[str, Any] = json.loads(self.payload)
-        return claims
+        return json.loads(self.payload)  # type: ignore[no-any-return]  # an object, as it was written
+
+    def recorded(self) -> Recorded:
+        """What its bundle is made from."""
+        return Recorded("product", self.payload, self.kid, self.delegation)
 
 
 _PRODUCT = (
@@ -481,8 +484,7 @@ def newest_list(tx: Connection) -> int:
 
 def status_list(tx: Connection, ver: int) -> StoredList:
     """A version of the status list."""
-    table = schema.status_list
-    return StoredList(*tx.execute(sa.select(table).where(table.c.ver == ver)).one())
+    return StoredList(*tx.execute(sa.select(schema.status_list).where(schema.status_list.c.ver == ver)).one())
 
 
 def add_status_list(tx: Connection, new: StoredList) -> None:

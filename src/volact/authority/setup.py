@@ -11,37 +11,29 @@ import secrets
 import shutil
 import tempfile
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
-from volact import calls, config, db, signing
+from volact import certificate, config, db, signing, stores
 from volact.authority import records, statuslist
 from volact.authority.keyring import ISSUER, STATUS, Delegation, Keyring, Publisher, Roots
 from volact.authority.store import Store
 from volact.clock import clock_for
-from volact.config import SettingInvalid
-from volact.files import PRIVATE, flush_folder, make_folder, write_durably
+from volact.files import flush_folder, make_folder
 from volact.protocol import documents, ids
 from volact.protocol.policy import (
-    CLOCK_TOLERANCE,
     HOST_DELEGATION_BY_FILE,
     ISSUER_DELEGATION,
     LONGEST_LEASE,
     STATUS_DELEGATION,
 )
-from volact.protocol.problems import BrokenData, Refusal, Refused
+from volact.protocol.problems import Refusal, Refused
 from volact.protocol.trust import EVERY_PRODUCT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection
 
     from volact.clock import Clock
     from volact.config import AuthoritySettings
@@ -49,7 +41,6 @@ if TYPE_CHECKING:
 
 ROLE = "authority"
 _ID_BYTES = 16
-_CERTIFICATE_DAYS = 7300
 
 
 class Opened(NamedTuple):
@@ -79,11 +70,7 @@ class Opened(NamedTuple):
         Raises:
             SettingInvalid: if only one of the two is set.
         """
-        if bool(self.settings.tls_certificate) is not bool(self.settings.tls_key):
-            raise SettingInvalid("The settings tls_certificate and tls_key are set together or not at all.")
-        if self.settings.tls_certificate:
-            return Path(self.settings.tls_certificate), Path(self.settings.tls_key)
-        return self.folder / "tls" / "certificate.pem", self.folder / "tls" / "key.pem"
+        return certificate.chosen(self.settings.tls_certificate, self.settings.tls_key, self.folder / "tls")
 
     def tls_digests(self) -> list[str]:
         """What product documents say of the authority's connection: the digest of its public key.
@@ -92,11 +79,7 @@ class Opened(NamedTuple):
             BrokenData: if the certificate cannot be read.
         """
         path, _ = self.certificate()
-        try:
-            certificate = x509.load_pem_x509_certificate(path.read_bytes())
-        except (OSError, ValueError):
-            raise BrokenData(f"{path} holds no certificate that can be read.", "not-readable") from None
-        return [calls.spki_digest(certificate.public_bytes(serialization.Encoding.DER))]
+        return [certificate.digest(path)]
 
 
 def folder(environ: Mapping[str, str] = os.environ) -> Path:
@@ -131,8 +114,10 @@ def _make(aside: Path, place: Path, publisher: Publisher, settings: AuthoritySet
         signing.create(aside / "keys" / f"{name}.pem") for name in ("root", ISSUER, STATUS)
     )
     publisher = publisher._replace(pub=root.kid)
-    _make_certificate(aside / "tls", publisher.name)
-    store = Store(_connect(settings.database) if settings.database else db.connect(aside / f"{ROLE}.db"))
+    certificate.make(aside / "tls", publisher.name or "volact authority")
+    store = Store(
+        stores.connect_setting(settings.database) if settings.database else db.connect(aside / f"{ROLE}.db")
+    )
     try:
         store.migrate()
         with store.writing() as tx:
@@ -215,30 +200,6 @@ def _new_id() -> str:
     return ids.b64u(secrets.token_bytes(_ID_BYTES))
 
 
-def _make_certificate(place: Path, name: str) -> None:
-    """A self-made P-256 certificate; clients compare its key with their product's file, not names or dates."""
-    place.mkdir(mode=0o700)
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, (name or "volact authority")[:64])])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(seconds=CLOCK_TOLERANCE))
-        .not_valid_after(now + timedelta(days=_CERTIFICATE_DAYS))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    write_durably(place / "key.pem", pem, PRIVATE)
-    write_durably(place / "certificate.pem", certificate.public_bytes(serialization.Encoding.PEM))
-
-
 @contextmanager
 def opened(environ: Mapping[str, str] = os.environ) -> Iterator[Opened]:
     """The authority that is set up here.
@@ -251,7 +212,7 @@ def opened(environ: Mapping[str, str] = os.environ) -> Iterator[Opened]:
     if not place.is_dir():
         raise Refused(Refusal("not-set-up", "Run `volact authority init`."))
     settings = config.load(ROLE, place.parent, environ)
-    store = Store(_engine(settings, place))
+    store = Store(stores.open_engine(settings.database, place / f"{ROLE}.db"))
     try:
         store.migrate()
         with store.reading() as tx:
@@ -260,24 +221,6 @@ def opened(environ: Mapping[str, str] = os.environ) -> Iterator[Opened]:
         yield Opened(settings, store, keyring, clock_for(environ, lab=keyring.publisher.lab), place, environ)
     finally:
         store.close()
-
-
-def _connect(url: str) -> Engine:
-    if "://" not in url:
-        raise SettingInvalid("The setting database is a postgresql:// URL; leave it out for SQLite.")
-    try:
-        return db.connect(url)
-    except db.StoreError as error:
-        raise SettingInvalid(str(error)) from None  # without the URL, which may hold a password
-
-
-def _engine(settings: AuthoritySettings, place: Path) -> Engine:
-    if settings.database:
-        return _connect(settings.database)
-    path = place / f"{ROLE}.db"
-    if not path.is_file():
-        raise BrokenData(f"The store {path} is missing.", "not-readable")
-    return db.connect(path)
 
 
 def load_keyring(store: Store, place: Path) -> Keyring:

@@ -7,18 +7,16 @@ not grow with the batch. `records` has the SQL of the publisher's own work.
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
-from volact import db
+from volact import stores
 from volact.authority import schema
 from volact.authority.activation import MOVED, Row
 from volact.authority.orders import HostRow, Order
 from volact.protocol import machine
-from volact.protocol.problems import BrokenData, Refusal, Refused
 from volact.statements import IsIn, Statement
 
 if TYPE_CHECKING:
@@ -31,61 +29,12 @@ _FIND = {"u": "find_uuid", "b": "find_board", "d": "find_disk", "n": "find_net"}
 """Column of a search token by its first letter."""
 
 
-class Store:
+class Store(stores.Store):
     """The authority's database."""
 
     def __init__(self, engine: Engine) -> None:
         """Keep everything in the database of `engine`."""
-        self.engine = engine
-
-    def migrate(self) -> None:
-        """Bring the schema up to date.
-
-        Raises:
-            BrokenData: if the store is of a newer version, damaged, or cannot be written.
-        """
-        with _as_problem():
-            db.migrate(self.engine, _SCRIPTS, schema.REVISION)
-
-    @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """A writing transaction; at its end everything in it is on disk.
-
-        Raises:
-            BrokenData: `storage-unavailable`; nothing of it was kept.
-            Refused: `busy`; nothing of it was kept.
-        """
-        with _as_problem(), db.transaction(self.engine) as tx:
-            yield tx
-
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A reading transaction; raises like `writing`."""
-        with _as_problem(), db.reading(self.engine) as tx:
-            yield tx
-
-    def checkpoint(self) -> None:
-        """Do the store's housekeeping beside the writer; raises like `reading`."""
-        with _as_problem():
-            db.checkpoint(self.engine)
-
-    def close(self) -> None:
-        """Close all connections."""
-        self.engine.dispose()
-
-
-@contextmanager
-def _as_problem() -> Iterator[None]:
-    try:
-        yield
-    except db.StoreBusy as error:
-        raise Refused(Refusal("busy", str(error))) from error
-    except db.StorageUnavailable as error:
-        raise BrokenData(str(error), "storage-unavailable") from error
-    except db.StoreNewer as error:
-        raise BrokenData(str(error), "store-newer") from error
-    except db.StoreDamaged as error:
-        raise BrokenData(str(error)) from error
+        super().__init__(engine, _SCRIPTS, schema.REVISION)
 
 
 class KnownKey(NamedTuple):

@@ -13,33 +13,34 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from volact.protocol.problems import Refusal, VolactError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from volact.authority.asks import Sent
-    from volact.authority.authority import Authority
+    from collections.abc import Callable, Sequence
 
 MOST_AT_ONCE = 512
 
 Answer = asyncio.Future[bytes | Refusal]
-Waiting = tuple["Sent", str, Answer]
+S = TypeVar("S")
 
 
-class GroupCommit:
+class GroupCommit(Generic[S]):
     """The one batching writer of a process."""
 
-    def __init__(self, authority: Authority) -> None:
-        """Answer through `authority`, in a thread of its own."""
-        self._authority = authority
+    def __init__(self, answer: Callable[[Sequence[tuple[S, str]]], Sequence[bytes | Refusal]]) -> None:
+        """Answer by `answer`, in a thread of its own.
+
+        It takes what was sent, each with the address it came from, and gives their answers in the same order;
+        it may raise a `VolactError`, which is then every caller's answer.
+        """
+        self._answer = answer
         self._thread = ThreadPoolExecutor(1, "writer")
-        self._waiting: list[Waiting] = []
+        self._waiting: list[tuple[S, str, Answer]] = []
         self._work: asyncio.Task[None] | None = None
 
-    def submit(self, sent: Sent, address: str) -> Answer:
+    def submit(self, sent: S, address: str) -> Answer:
         """Hand in what was sent; the future holds its answer when that is on disk and signed."""
         loop = asyncio.get_running_loop()
         answer: Answer = loop.create_future()
@@ -57,11 +58,12 @@ class GroupCommit:
         finally:
             self._work = None
 
-    async def _write_batch(self, batch: Sequence[Waiting]) -> None:
+    async def _write_batch(self, batch: Sequence[tuple[S, str, Answer]]) -> None:
         loop = asyncio.get_running_loop()
         asks = [(sent, address) for sent, address, _ in batch]
+        answers: Sequence[bytes | Refusal]
         try:
-            answers = await loop.run_in_executor(self._thread, self._authority.answer, asks)
+            answers = await loop.run_in_executor(self._thread, self._answer, asks)
         except VolactError as error:
             answers = [error.refusal] * len(batch)
         except Exception as error:  # noqa: BLE001 - whatever it was, every caller must be answered
@@ -75,6 +77,10 @@ class GroupCommit:
         for (_, _, waiting), answer in zip(batch, answers, strict=True):
             if not waiting.done():
                 waiting.set_result(answer)
+
+    async def between(self, work: Callable[[], None]) -> None:
+        """Do `work` in the writer's thread, so between two batches and never during one; raises what it raises."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def close(self) -> None:
         """Finish what was handed in."""

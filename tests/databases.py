@@ -1,0 +1,42 @@
+"""Migrated, empty databases of one role, of both kinds: made once, then copied or emptied for each test."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import sqlalchemy as sa
+
+import postgres
+from volact import db
+from volact.stores import Store
+
+KINDS = ("sqlite", "postgresql")
+
+
+class Databases:
+    """The databases of the role whose `store` opens them and whose tables `metadata` lists."""
+
+    def __init__(self, folder: Path, store: Callable[[sa.Engine], Store], metadata: sa.MetaData) -> None:
+        self._template = folder / "template.db"
+        self._store = store
+        self._metadata = metadata
+        self._url = ""
+
+    def sqlite(self, path: Path) -> Path:
+        """A new file at `path`."""
+        if not self._template.exists():
+            store = self._store(db.connect(self._template))
+            store.migrate()
+            store.close()
+        return Path(shutil.copy(self._template, path))
+
+    def postgresql(self, server: postgres.Postgres) -> str:
+        """The URL of the one database, emptied: making one takes longer than most tests."""
+        self._url = self._url or server.url(server.new_database())
+        store = self._store(db.connect(self._url))
+        store.migrate()
+        with store.writing() as tx:
+            for table in reversed(self._metadata.sorted_tables):
+                tx.execute(table.delete())
+        store.close()
+        return self._url
