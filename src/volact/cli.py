@@ -27,9 +27,13 @@ ROLES = {
     "authority": Role(
         "volact.authority.cli", "server", "the publisher's licensing site: products, keys, serve"
     ),
+    "lab": Role("volact.lab.cli", "server", "made-up machines by the thousand, and rule K8 as a story"),
+    "kmshost": Role(
+        "volact.kmshost.cli", "server", "the enterprise's activation host: activate, serve, status"
+    ),
     "completion": Role("volact.completion", "", "shell completion: see `volact completion --help`"),
     "quickstart": Role(
-        "volact.quickstart", "server", "see it work: an authority and three machines on this one"
+        "volact.quickstart", "server", "see it work: authority, KMS host and thirty machines on this one"
     ),
 }
 

@@ -34,8 +34,10 @@ def commands() -> dict[str, list[str]]:
     found = {"": [*cli.ROLES], "client": _argparse(client.parser()), "completion": ["bash"]}
     if importlib.util.find_spec("cyclopts"):
         from volact.authority import cli as authority
+        from volact.kmshost import cli as kmshost
 
         found.update(_cyclopts(authority.app, "authority"))
+        found.update(_cyclopts(kmshost.app, "kmshost"))
     return found
 
 

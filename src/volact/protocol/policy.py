@@ -81,11 +81,18 @@ STATUS_LIST_DUE = 7 * DAY
 STATUS_CHECK_EVERY = DAY
 RETURNED_ENTRY = 400 * DAY
 BATCH_MOST = 100
+NONCE_LIFETIME = 5 * MINUTE
+"""How long a host's nonce is good, both ends included (PROTOCOL section 6)."""
+
+CLOCK_WITNESSES = 25
+"""A host holds its clock against so many machines' (PROTOCOL section 8)."""
+
+SHORTEST_WAIT = 15 * MINUTE
+LONGEST_RENEWAL = 30 * DAY
+"""Bounds of renewal and retry intervals, whoever sets them (K6)."""
 
 _MINIMUM = (1, 100_000)
 _VALIDITY = (HOUR, 3650 * DAY)
-_SHORTEST_WAIT = 15 * MINUTE
-_LONGEST_RENEWAL = 30 * DAY
 _LONGEST_RECORD = 365 * DAY
 _GRACE = (0, 365 * DAY)
 _REARMS = (0, 100)
@@ -186,11 +193,11 @@ def _integers(policy: Policy) -> tuple[tuple[str, int, int, str], ...]:
         ("validity", *_VALIDITY, "1 h to 3650 d"),
         (
             "renewal",
-            _SHORTEST_WAIT,
-            min(_LONGEST_RENEWAL, _quarter(policy)),
+            SHORTEST_WAIT,
+            min(LONGEST_RENEWAL, _quarter(policy)),
             "15 min to 30 d, at most validity / 4",
         ),
-        ("retry", _SHORTEST_WAIT, _int(policy.renewal), "15 min to renewal"),
+        ("retry", SHORTEST_WAIT, _int(policy.renewal), "15 min to renewal"),
         ("record_lifetime", 2 * _int(policy.renewal), _LONGEST_RECORD, "2 renewals to 365 d"),
         ("initial_grace", *_GRACE, "0 to 365 d"),
         ("tolerance_grace", *_GRACE, "0 to 365 d"),

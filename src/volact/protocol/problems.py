@@ -178,7 +178,53 @@ PROBLEMS: dict[str, Problem] = {
         "Machine facts and clocks from files are taken only under a laboratory publisher.",
         "Unset VOLACT_MACHINE_FACTS and VOLACT_LAB_CLOCK.",
     ),
+    # the KMS host's (K5, K10; PROTOCOL sections 5, 6 and 8)
+    "count-insufficient": Problem(
+        403,
+        "The KMS host does not count enough machines yet.",
+        "Nothing: the client tries again by itself; more machines that call raise the count.",
+    ),
+    "host-not-activated": Problem(
+        503,
+        "This KMS host is not activated.",
+        "Activate it: `volact kmshost install-key KEY`, then `volact kmshost activate`.",
+    ),
+    "product-not-served": Problem(
+        403,
+        "This KMS host does not serve the product.",
+        "Use a host that was activated for it, or extend the host's delegation: `volact kmshost extend`.",
+    ),
+    "host-clock-wrong": Problem(
+        503,
+        "The KMS host's clock is wrong or its delegation is past its end, so it signs nothing.",
+        "Set the host's clock; if it is right, extend the delegation: `volact kmshost extend`.",
+    ),
+    "nonce-refused": Problem(
+        409,
+        "The nonce is missing, too old, or another host's.",
+        "Fetch a fresh one from this host and ask again.",
+    ),
     # reaching others
+    "host-not-found": Problem(
+        404,
+        "No KMS host is known for the product.",
+        "Set one with `slmgr /skms NAME[:PORT]`.",
+    ),
+    "host-unreachable": Problem(
+        502,
+        "The KMS host could not be reached.",
+        "Check the network, the host's name and port, and the firewall between; the client tries again by itself.",
+    ),
+    "host-untrusted": Problem(
+        502,
+        "The server at the KMS host's address did not prove to be one.",
+        "Check the address; nothing about this machine was sent to it.",
+    ),
+    "product-outdated": Problem(
+        409,
+        "The product's activation file is older than the KMS host's delegation asks for.",
+        "Install the publisher's newer file: `volact client install FILE --root ROOT`.",
+    ),
     "authority-unreachable": Problem(
         502,
         "The authority could not be reached.",

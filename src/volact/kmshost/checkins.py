@@ -1,0 +1,131 @@
+"""Opens what was sent to the host: from anybody's bytes to a check-in that a machine signed.
+
+Writes nothing and counts nothing. A bad nonce is seen before a signature is looked at, and a bad signature before
+anything is written (PROTOCOL section 6; T14, T20).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from volact.kmshost import nonces
+from volact.protocol import ids, jws, trust
+from volact.protocol.problems import DocumentRefused, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from volact.protocol.documents import Document
+
+_NONCE = b'"nonce":"'
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_CONTENT = ("prd", "fp", "prev", "vm", "name")
+
+
+class Sent(NamedTuple):
+    """What came as the body of a check-in; nothing of it is verified."""
+
+    token: str
+    jwk: dict[str, Any]
+
+
+class Frame(NamedTuple):
+    """What check-ins are held against.
+
+    Attributes:
+        pub: the publisher.
+        lab: whether it is a laboratory's.
+        host: this host's id.
+        nonce_key: the key of its nonces.
+        now: seconds UTC.
+    """
+
+    pub: str
+    lab: bool
+    host: str
+    nonce_key: bytes
+    now: int
+
+
+class CheckIn(NamedTuple):
+    """A verified check-in.
+
+    Attributes:
+        document: the check-in.
+        digest: of its content; the same when a lost answer is asked for again.
+        address: where it came from.
+    """
+
+    document: Document
+    digest: str
+    address: str
+
+
+def open_all(sent: Sequence[tuple[Sent, str]], frame: Frame) -> list[CheckIn | Refusal]:
+    """Verify what was sent, each with its address; all go through each step together (`trust.open_all` says why)."""
+    openings = [trust.Opening.self_keyed({"token": one.token, "jwk": one.jwk}, "checkin") for one, _ in sent]
+    for opening in openings:
+        try:
+            opening.take_apart()
+        except DocumentRefused as error:
+            opening.refused = error
+    seen = [_good_nonce(opening, frame) if opening.refused is None else "" for opening in openings]
+    _go_on([opening for opening, nonce in zip(openings, seen, strict=True) if nonce])
+    return [
+        Refusal("nonce-refused") if nonce is None else _conclude(opening, nonce, address, frame)
+        for opening, nonce, (_, address) in zip(openings, seen, sent, strict=True)
+    ]
+
+
+def _go_on(openings: Sequence[trust.Opening]) -> None:
+    for step in trust.Opening.STEPS[1:]:
+        for opening in openings:
+            if opening.refused is None:
+                try:
+                    step(opening)
+                except DocumentRefused as error:
+                    opening.refused = error
+
+
+def _good_nonce(opening: trust.Opening, frame: Frame) -> str | None:
+    """Look where our own client writes the nonce; only if there is no good one, read the JSON."""
+    payload = opening.parts.payload
+    start = payload.find(_NONCE) + len(_NONCE)
+    found: object = payload[start : start + nonces.CHARACTERS].decode("latin-1")
+    if _is_good(found, frame):
+        return str(found)
+    try:
+        found = jws.read_json(payload).get("nonce")
+    except DocumentRefused:
+        return None
+    return str(found) if _is_good(found, frame) else None
+
+
+def _is_good(nonce: object, frame: Frame) -> bool:
+    return nonces.is_good(frame.nonce_key, frame.host, nonce, frame.now)
+
+
+def _conclude(opening: trust.Opening, nonce: str, address: str, frame: Frame) -> CheckIn | Refusal:
+    if opening.refused is not None:
+        return opening.refused.refusal
+    document = opening.document
+    try:
+        trust.check_publisher(document, frame.pub, lab=frame.lab)
+    except DocumentRefused as error:
+        return error.refusal
+    if document["aud"] != frame.host:
+        return Refusal("document-refused", "checkin: for another host")
+    # What was looked at before the signature may have been another text than the one that was signed as the nonce.
+    if document["nonce"] != nonce and not _is_good(document["nonce"], frame):
+        return Refusal("nonce-refused")
+    return CheckIn(document, content_digest(document), address)
+
+
+def content_digest(document: Document) -> str:
+    """The digest of what a repetition must have in common with the check-in that it repeats."""
+    claims = document.claims
+    content = {name: claims[name] for name in _CONTENT if name in claims}
+    return ids.digest(_encode(content))

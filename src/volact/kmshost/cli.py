@@ -1,0 +1,234 @@
+"""The KMS host's commands (DESIGN section 5). They open the host's store directly; `activate` and `extend` call out.
+
+Every command takes ``--json``. A product key is never repeated: its last group stands for it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from volact import commands
+from volact.commands import Json  # noqa: TC001 - cyclopts reads the annotations
+from volact.console import Console, secret_argument
+from volact.kmshost import activating, reporting, setup
+from volact.protocol.problems import UsageError
+
+if TYPE_CHECKING:
+    from volact.kmshost.activating import Activated
+
+app = commands.role(
+    "kmshost", "The enterprise's activation host: machines activate here, once enough of them call."
+)
+
+_Authority = Annotated[
+    str | None, Parameter(help="The authority's address; by default the one in the product file.")
+]
+_RequestFile = Annotated[
+    Path | None, Parameter(help="Write the request to this file instead, for a way without a network.")
+]
+_ResponseFile = Annotated[Path | None, Parameter(help="Put the answer in this file into force.")]
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command and say its exit code."""
+    return commands.main(app, arguments)
+
+
+# --- setting up -------------------------------------------------------------------------------------------------
+
+
+@app.command
+def init(
+    *files: Annotated[Path, Parameter(name="FILE", help="Signed product files, ID.volact-product.")],
+    root: Annotated[
+        str,
+        Parameter(
+            help="The publisher: the id that `authority init` prints, or its root document's file.",
+            allow_leading_hyphen=True,
+        ),
+    ],
+    json: Json = False,
+) -> None:
+    """Set up a KMS host of one publisher: its key, its certificate, its store.
+
+    With product files it knows the authority's address and key from the start.
+    """
+    made = setup.initialise(root, files)
+    folder = setup.folder()
+    known = ", ".join(made.products) or "none yet; they come with the activation"
+    joined = "\nIt shares the count of the hosts that the database holds already." if made.joined else ""
+    Console(json=json).answer(
+        {
+            "publisher": made.pub,
+            "host": made.host,
+            "folder": str(folder),
+            "products": list(made.products),
+            "joined": made.joined,
+        },
+        f"host: {made.host}\nproducts: {known}{joined}\nNext: volact kmshost install-key KEY",
+    )
+
+
+@app.command
+def install_key(
+    key: Annotated[
+        str,
+        Parameter(name="KEY", help="A KMS host key; - (standard input) or @FILE.", allow_leading_hyphen=True),
+    ],
+    /,
+    *,
+    product: Annotated[str | None, Parameter(help="The product it is for, where several are known.")] = None,
+    json: Json = False,
+) -> None:
+    """Install the KMS host key; nothing is sent, and only the key pair that it makes is kept."""
+    with setup.opened() as opened:
+        label = activating.Activating(opened).install_key(secret_argument(key), product)
+    Console(json=json).answer(
+        {"product": label.product, "partial_key": label.label},
+        f"{label.product}: key ...-{label.label} is installed\nNext: volact kmshost activate",
+    )
+
+
+@app.command
+def activate(
+    *,
+    authority: _Authority = None,
+    request_file: _RequestFile = None,
+    response_file: _ResponseFile = None,
+    json: Json = False,
+) -> None:
+    """Activate this host with its key: online, or by a request and a response file."""
+    _ask(activating.HOST, authority, request_file, response_file, json=json)
+
+
+@app.command
+def extend(
+    *,
+    authority: _Authority = None,
+    request_file: _RequestFile = None,
+    response_file: _ResponseFile = None,
+    json: Json = False,
+) -> None:
+    """Extend this host's delegation, which also brings new products; it needs no key."""
+    _ask(activating.EXTEND, authority, request_file, response_file, json=json)
+
+
+def _ask(
+    op: str, authority: str | None, request_file: Path | None, response_file: Path | None, *, json: bool
+) -> None:
+    if sum(one is not None for one in (authority, request_file, response_file)) > 1:
+        raise UsageError("Give one of --authority, --request-file and --response-file.")
+    console = Console(json=json)
+    with setup.opened() as opened:
+        work = activating.Activating(opened)
+        if request_file is not None:
+            commands.write(request_file, activating.file_content(work.write_request(op)))
+            console.answer(
+                {"file": str(request_file), "host": opened.signer.kid},
+                f"{request_file}\nNext: the publisher answers it (`volact authority answer`); then"
+                f" volact kmshost {_COMMANDS[op]} --response-file FILE",
+            )
+            return
+        if response_file is not None:
+            with response_file.open("rb") as file:
+                done = work.apply(file.read(activating.MAX_ANSWER + 1))
+        else:
+            done = work.online(op, authority)
+        _say(console, opened.signer.kid, done)
+
+
+_COMMANDS = {activating.HOST: "activate", activating.EXTEND: "extend"}
+
+
+def _say(console: Console, host: str, done: Activated) -> None:
+    until = commands.when(done.until)
+    console.answer(
+        {
+            "host": host,
+            "activated": True,
+            "until": until,
+            "products": list(done.products),
+            "activation": done.activation,
+        },
+        f"activated until {until} for {', '.join(done.products)}",
+    )
+
+
+# --- serving and looking ----------------------------------------------------------------------------------------
+
+
+@app.command
+def serve(*, listen: str = "", json: Json = False) -> None:
+    """Answer machines over HTTPS until SIGTERM or Ctrl-C.
+
+    Parameters
+    ----------
+    listen
+        HOST:PORT; port 0 is a free one. If it is not given: the settings `listen` and `port`, port 1688 by default.
+    """
+    from volact.kmshost import serving
+
+    console = Console(json=json)
+    serving.run(listen, lambda host, port: commands.say_listening(console, host, port, os.getpid()))
+
+
+@app.command
+def status(*, json: Json = False) -> None:
+    """Show the host's activation, products, counts, requests and settings."""
+    with setup.opened() as opened:
+        found = reporting.status(opened)
+    Console(json=json).answer(found, reporting.prose(found))
+
+
+@app.command
+def clients(
+    *,
+    limit: Annotated[int, Parameter(help="At most so many rows, 1 to 100000; by default 100.")] = 100,
+    after: Annotated[int, Parameter(help="Only rows after this one: the last of the page before.")] = 0,
+    json: Json = False,
+) -> None:
+    """List the machines that count now, in the order in which they called first, a page at a time."""
+    if not 1 <= limit <= reporting.MOST_ROWS:
+        raise UsageError(f"--limit is 1 to {reporting.MOST_ROWS}.")
+    with setup.opened() as opened:
+        found = reporting.clients(opened, after, limit)
+    commands.show(
+        Console(json=json),
+        found,
+        [[row[name] if row[name] is not None else "" for name in reporting.CLIENT_COLUMNS] for row in found],
+        reporting.CLIENT_COLUMNS,
+        "No machine has called yet. On a machine: slmgr /skms THIS_HOST, then slmgr /ato"
+        if not after
+        else "There are no more.",
+    )
+
+
+@app.command
+def events(
+    *,
+    since: Annotated[
+        str | None,
+        Parameter(help="2h, 30m, 7d, or a time such as 2027-01-31T12:00:00Z.", allow_leading_hyphen=True),
+    ] = None,
+    limit: Annotated[int, Parameter(help="Only the newest so many; 0, the default: all that are kept.")] = 0,
+    json: Json = False,
+) -> None:
+    """List what happened, the oldest first: 12290 a request was handled, 12291 the service could not start."""
+    if limit < 0:
+        raise UsageError("--limit is not below 0.")
+    with setup.opened() as opened:
+        found = reporting.events(opened, since, limit)
+    commands.show(
+        Console(json=json),
+        found,
+        [
+            [row.get(name) if row.get(name) is not None else "" for name in reporting.EVENT_COLUMNS]
+            for row in found
+        ],
+        reporting.EVENT_COLUMNS,
+        "Nothing has happened" + (" in this time." if since else " yet."),
+    )

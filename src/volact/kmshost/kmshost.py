@@ -1,0 +1,392 @@
+"""The role: answers check-ins, a batch at a time (K1 to K5, K10, K11, K13, K14; PROTOCOL sections 5 and 6).
+
+The order is always: verify, decide and record in one transaction, commit, sign, answer. A crash at any point leaves
+either nothing or a recorded lease that a repetition of the same check-in gets, to the letter.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from volact.kmshost import checkins, counting, ledger, nonces, store
+from volact.kmshost.counting import GRANTED
+from volact.kmshost.ledger import Group, Record
+from volact.kmshost.store import Event
+from volact.protocol import documents, ids, policy
+from volact.protocol.problems import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from volact.clock import Clock
+    from volact.kmshost.checkins import CheckIn, Sent
+    from volact.kmshost.keyring import Keyring, Product
+    from volact.kmshost.store import Store
+    from volact.protocol.documents import Document
+
+HANDLED, NOT_STARTED = 12290, 12291
+_ID_BYTES = 16
+_encode = msgspec.json.Encoder().encode
+_LOOK_AT = 2_000
+_PEAKS_EVERY = policy.HOUR
+
+
+class Intervals(NamedTuple):
+    """What the host's administrator set, seconds; None where the product's policy counts."""
+
+    renewal: int | None = None
+    retry: int | None = None
+
+
+class _Using(NamedTuple):
+    """What the host signs and answers with; put in its place as one, since a batch runs in another thread."""
+
+    keyring: Keyring | None
+    intervals: Intervals
+    tls: tuple[str, ...]
+    groups: dict[str, Group]
+
+
+class _Lease(NamedTuple):
+    """A lease as it was recorded, to be signed after the commit."""
+
+    payload: bytes
+    kid: str
+    delegation: str
+
+
+class _Work(NamedTuple):
+    """What holds for all check-ins of a batch."""
+
+    batch: ledger.Batch
+    keyring: Keyring
+    intervals: Intervals
+    groups: dict[str, Group]
+    delegation: Document
+    now: int
+    events: list[Event]
+
+
+Outcome = _Lease | Refusal
+
+
+class KmsHost:
+    """Answers check-ins. One object serves one process; several processes may share a PostgreSQL."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        books: Store,
+        keyring: Keyring | None,
+        randomness: Callable[[int], bytes],
+        intervals: Intervals,
+        report: Callable[[Sequence[Event]], None],
+        tls: Sequence[str] = (),
+        warn: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        """Take the time from `clock`, keep everything in `books`, sign with `keyring` (None: not activated).
+
+        `report` hears of the events of each batch, which are rows already; `warn` of what an administrator should
+        look at; `tls` are the SPKI digests of the keys that the host is served with.
+        """
+        self.clock = clock
+        self.store = books
+        self._randomness = randomness
+        self._report = report
+        self._warn = warn
+        self._memory = ledger.Memory()
+        self._nonce_key = b""
+        self._expire_after = 0
+        self._peaks_at = 0
+        self._last_now = 0
+        self._witnesses: dict[str, int] = {}
+        self._warned = False
+        self._introduced: tuple[int, bytes | Refusal] = (-1, Refusal("busy"))
+        self.use(keyring=keyring, intervals=intervals, tls=tls)
+
+    def start(self) -> None:
+        """Read what must be known before the first request; reads no machine's record.
+
+        Raises:
+            VolactError: if the store cannot be read.
+        """
+        with self.store.reading() as tx:
+            found = store.publisher(tx)
+        self._nonce_key = found.nonce_key if found else b""
+
+    def use(self, *, keyring: Keyring | None, intervals: Intervals, tls: Sequence[str]) -> None:
+        """Sign with this and tell these intervals from the next batch on."""
+        groups: dict[str, Group] = {}
+        products: dict[str, list[Product]] = {}
+        for one in keyring.products.values() if keyring else ():
+            products.setdefault(one.group, []).append(one)
+        for name, members in products.items():
+            most = counting.most_to_count(one.policy for one in members)
+            groups[name] = Group(name, len(members), most)
+        self._using = _Using(keyring, intervals, tuple(tls), groups)
+        self._introduced = (-1, Refusal("busy"))
+
+    # --- GET /v1/host -------------------------------------------------------------------------------------
+
+    def introduction(self) -> bytes | Refusal:
+        """What the host says of itself, the same for everybody: its proof, and a nonce that is a second old at most."""
+        now = self.clock.now()
+        if self._introduced[0] != now:
+            self._introduced = now, self._introduce(now)
+        return self._introduced[1]
+
+    def _introduce(self, now: int) -> bytes | Refusal:
+        keyring = self._using.keyring
+        if keyring is None:
+            return Refusal("host-not-activated")
+        # Signed anew each second: its date is one that a client has just asked for.
+        members = keyring.introduction(self._using.tls, now, self._new_id)
+        if isinstance(members, Refusal):
+            return members
+        random = self._randomness(nonces.RANDOM_BYTES)
+        nonce = nonces.make(self._nonce_key, keyring.host, now, random)
+        return json.dumps({**members, "nonce": nonce}, separators=(",", ":")).encode("ascii")
+
+    # --- POST /v1/leases ----------------------------------------------------------------------------------
+
+    def answer(self, sent: Sequence[tuple[Sent, str]]) -> list[bytes | Refusal]:
+        """Answer check-ins, each with its address, in their order: bundles or refusals, in one transaction.
+
+        Raises:
+            VolactError: if the store failed; then nothing of it happened.
+        """
+        now = self.clock.now()
+        using = self._using
+        keyring = using.keyring
+        if keyring is None:
+            return [Refusal("host-not-activated")] * len(sent)
+        delegation = keyring.in_force(now)
+        if isinstance(delegation, Refusal):
+            return [delegation] * len(sent)
+        if now < self._last_now:
+            self._memory.forget()
+        self._last_now = now
+        frame = checkins.Frame(keyring.pub, keyring.roots.lab, keyring.host, self._nonce_key, now)
+        opened = checkins.open_all(sent, frame)
+        asked = [one for one in opened if not isinstance(one, Refusal)]
+        outcomes = iter(self._decide(asked, using, keyring, delegation, now) if asked else ())
+        answers: list[bytes | Refusal] = []
+        for one in opened:
+            outcome: Outcome = one if isinstance(one, Refusal) else next(outcomes)
+            answers.append(outcome if isinstance(outcome, Refusal) else keyring.bundle(*outcome))
+        return answers
+
+    def _decide(
+        self, asked: Sequence[CheckIn], using: _Using, keyring: Keyring, delegation: Document, now: int
+    ) -> list[Outcome]:
+        """Decide the check-ins in their order and record everything; on return it is on disk."""
+        events: list[Event] = []
+        with self.store.writing() as tx:
+            batch = ledger.Batch(tx, self._memory, {one.document["iss"] for one in asked}, now)
+            work = _Work(batch, keyring, using.intervals, using.groups, delegation, now, events)
+            outcomes = [self._decide_one(work, one) for one in asked]
+            batch.write()
+            store.add_event(tx, *events)
+            store.add_tally(tx, Counter((one.result, one.state or 0) for one in events))
+        batch.remember()
+        self._watch_clocks(asked, now)
+        self._report(events)
+        return outcomes
+
+    def _decide_one(self, work: _Work, asked: CheckIn) -> Outcome:
+        claims, keyring = asked.document.claims, work.keyring
+        product = keyring.products.get(claims["prd"])
+        if product is None or claims["prd"] not in work.delegation["prd"]:
+            return self._refuse(work, asked, Refusal("product-not-served"))
+        record = work.batch.find(claims["iss"], claims["prd"])
+        known = record.known() if record else None
+        repeated = counting.repeats(known, claims["req"], asked.digest)
+        if isinstance(repeated, Refusal):
+            return self._refuse(work, asked, repeated)
+        if repeated and record and record.payload is not None and record.kid == keyring.host:
+            return _Lease(record.payload, record.kid, record.delegation or "")
+        seen = counting.recognise(known, claims["fp"])
+        if isinstance(seen, Refusal):
+            return self._refuse(work, asked, seen)
+        called = self._called(work, asked, product, record, seen)
+        work.batch.call(called)
+        return self._count(work, asked, product, known, called)
+
+    def _called(
+        self, work: _Work, asked: CheckIn, product: Product, record: Record | None, seen: counting.Seen
+    ) -> Record:
+        """The record as this contact leaves it, before it is decided whether a lease is given."""
+        claims, now = asked.document.claims, work.now
+        fp, before = ledger.as_json(seen.fp) or "{}", ledger.as_json(seen.before)
+        contact = {
+            "grp": product.group,
+            "server": product.server,
+            "last": now,
+            "expires": now + product.policy.record_lifetime,
+            "fp": fp,
+            "before": before,
+            "state": claims["state"],
+            "minutes": claims["minutes"],
+            "virtual": claims["vm"],
+            "name": claims.get("name"),
+            "address": asked.address,
+            "outcome": GRANTED,
+        }
+        if record:
+            return record._replace(**contact)
+        return Record(id=0, cmid=claims["iss"], prd=claims["prd"], first=now, **contact)
+
+    def _count(
+        self,
+        work: _Work,
+        asked: CheckIn,
+        product: Product,
+        known: counting.Known | None,
+        called: Record,
+    ) -> Outcome:
+        group, rules = work.groups[product.group], product.policy
+        missing, count = work.batch.missing(group, rules.thresholds)
+        renewal, retry = _told(work.intervals, product)
+        if missing and counting.threshold_applies(rules, known, work.now):
+            refusal = counting.insufficient(missing, renewal, retry)
+            work.batch.put(called._replace(outcome=refusal.code))
+            return self._refuse(work, asked, refusal, missing[1], missing[0])
+        lease, granted = self._lease(work, asked, product, called, count)
+        work.batch.put(granted)
+        needed = next((one.minimum for one in rules.thresholds if one.counted != counting.SERVERS), None)
+        self._note(work, asked, GRANTED, needed, count, renewal, retry)
+        return lease
+
+    def _lease(
+        self, work: _Work, asked: CheckIn, product: Product, called: Record, count: int
+    ) -> tuple[_Lease, Record]:
+        claims, keyring = asked.document.claims, work.keyring
+        renewal, retry = _told(work.intervals, product)
+        jti = self._new_id()
+        end = work.now + min(product.policy.validity, work.delegation["lmax"])
+        # As `documents.write` would, without its look at every claim, which costs as much as the signature: each was
+        # looked at when the check-in, the delegation or the product was read. A test compares the two.
+        payload = _encode(
+            {
+                "v": documents.VERSION,
+                **keyring.common(),
+                "iss": keyring.host,
+                "iat": work.now,
+                "jti": jti,
+                "sub": claims["iss"],
+                "exp": end,
+                "prd": claims["prd"],
+                "cus": work.delegation["cus"],
+                "req": claims["req"],
+                "fp": claims["fp"],
+                "ren": renewal,
+                "rty": retry,
+                "cnt": count,
+                "sver": (0, 0),
+            }
+        )
+        granted = called._replace(
+            req=claims["req"],
+            digest=asked.digest,
+            payload=payload,
+            kid=keyring.host,
+            delegation=work.delegation.jti,
+            lease=jti,
+            lease_end=end,
+            renewals=called.renewals + (called.req is not None),
+        )
+        return _Lease(payload, keyring.host, work.delegation.jti), granted
+
+    def _refuse(
+        self,
+        work: _Work,
+        asked: CheckIn,
+        refusal: Refusal,
+        required: int | None = None,
+        current: int | None = None,
+    ) -> Refusal:
+        self._note(work, asked, refusal.code, required, current)
+        return refusal
+
+    def _note(
+        self,
+        work: _Work,
+        asked: CheckIn,
+        result: str,
+        required: int | None = None,
+        current: int | None = None,
+        renewal: int | None = None,
+        retry: int | None = None,
+    ) -> None:
+        claims = asked.document.claims
+        work.events.append(
+            Event(
+                work.now,
+                HANDLED,
+                result,
+                claims["prd"],
+                claims["iss"],
+                asked.address,
+                required,
+                current,
+                claims["iat"],
+                claims["vm"],
+                claims["state"],
+                claims["minutes"],
+                renewal,
+                retry,
+            )
+        )
+
+    def _watch_clocks(self, asked: Sequence[CheckIn], now: int) -> None:
+        """Warn once if the last 25 machines say that this clock runs ahead (PROTOCOL section 8)."""
+        for one in asked:
+            # How far apart the clocks were when it called: a small fleet's last calls are days old.
+            cmid = one.document["iss"]
+            self._witnesses.pop(cmid, None)
+            self._witnesses[cmid] = now - one.document.iat
+        for cmid in list(self._witnesses)[: -policy.CLOCK_WITNESSES]:
+            del self._witnesses[cmid]
+        if len(self._witnesses) < policy.CLOCK_WITNESSES:
+            return
+        ahead = abs(statistics.median_low(self._witnesses.values())) > policy.DAY
+        if ahead and not self._warned:
+            self._warn("the clocks of the last machines lie more than a day from this host's")
+        self._warned = ahead
+
+    def _new_id(self) -> str:
+        return ids.b64u(self._randomness(_ID_BYTES))
+
+    # --- housekeeping -------------------------------------------------------------------------------------
+
+    def expire(self) -> None:
+        """Delete a slice of what has ended, oldest events included, and look for peaks once an hour.
+
+        Raises:
+            VolactError: if the store failed; then nothing of it happened.
+        """
+        now = self.clock.now()
+        with self.store.reading() as tx:
+            ended, after = ledger.expired(tx, self._expire_after, now, _LOOK_AT)
+        self._expire_after = after
+        with self.store.writing() as tx:
+            if ended:
+                store.forget_ended(tx, ended, now)
+            store.trim_events(tx)
+        if not self._peaks_at <= now < self._peaks_at + _PEAKS_EVERY:
+            self._peaks_at = now
+            with self.store.reading() as tx:  # every record, which must not keep a batch waiting
+                counted = store.present(tx, now)
+            with self.store.writing() as tx:
+                store.note_peaks(tx, counted)
+
+
+def _told(intervals: Intervals, product: Product) -> tuple[int, int]:
+    """Renewal and retry interval that a product's machines are told (K6)."""
+    renewal = intervals.renewal or product.policy.renewal
+    return renewal, min(intervals.retry or product.policy.retry, renewal)

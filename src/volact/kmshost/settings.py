@@ -1,0 +1,135 @@
+"""A host's settings as commands change them: checked, written to the table, and said which place wins (K6, K16).
+
+A running service re-reads them every second. A refused value changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from volact import config
+from volact.kmshost import store
+from volact.protocol import policy
+from volact.protocol.problems import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from volact.kmshost.setup import Opened
+    from volact.protocol.policy import Policy
+
+ROLE = "kmshost"
+MAX_PORT = 65535
+_MINUTE = policy.MINUTE
+
+
+class Changed(NamedTuple):
+    """What a change came to.
+
+    Attributes:
+        name: the setting.
+        value: what is written now.
+        warning: what the administrator should know about the value, or empty.
+        wins: where the value that is in force comes from: the ``setting table``, or a place that goes before it.
+    """
+
+    name: str
+    value: int
+    warning: str
+    wins: str
+
+
+def set_port(opened: Opened, port: int) -> Changed:
+    """Set the TCP port, 1 to 65535 (K16).
+
+    Raises:
+        UsageError: if it is none.
+    """
+    if not 1 <= port <= MAX_PORT:
+        raise UsageError(f"A port is a number from 1 to {MAX_PORT}.")
+    return _write(opened, "port", port, "Ports below 1024 are root's." if port < 1024 else "")  # noqa: PLR2004 - what the kernel keeps
+
+
+def set_renewal(opened: Opened, minutes: int) -> Changed:
+    """Set how often machines renew, 15 minutes to 30 days (K6); beyond half the record lifetime with a warning.
+
+    Raises:
+        UsageError: if it is out of bounds, or below the retry interval that is set.
+    """
+    low, high = policy.SHORTEST_WAIT // _MINUTE, policy.LONGEST_RENEWAL // _MINUTE
+    if not low <= minutes <= high:
+        raise UsageError(f"The renewal interval is {low} to {high} minutes (15 minutes to 30 days).")
+    settings = opened.settings_now()
+    if settings.retry_minutes > minutes:
+        raise UsageError(
+            f"The renewal interval is not shorter than the retry interval, {settings.retry_minutes} minutes."
+        )
+    return _write(opened, "renewal_minutes", minutes, _lifetime_warning(opened.policies(), minutes))
+
+
+def _lifetime_warning(policies: Sequence[Policy], minutes: int) -> str:
+    lifetime = min(
+        (one.record_lifetime for one in policies), default=policy.of_edition("client").record_lifetime
+    )
+    if 2 * minutes * _MINUTE <= lifetime:
+        return ""
+    return (
+        f"A record lives {lifetime // policy.DAY} days: a machine that misses one renewal of {minutes} minutes"
+        " can drop out of the count."
+    )
+
+
+def set_retry(opened: Opened, minutes: int) -> Changed:
+    """Set how often machines try again after a failure, from 15 minutes up to the renewal interval (K6).
+
+    Raises:
+        UsageError: if it is out of bounds.
+    """
+    low = policy.SHORTEST_WAIT // _MINUTE
+    renewal = _renewal(opened)
+    if not low <= minutes <= renewal:
+        raise UsageError(
+            f"The retry interval is {low} minutes up to the renewal interval, {renewal} minutes."
+        )
+    return _write(opened, "retry_minutes", minutes, "")
+
+
+def _renewal(opened: Opened) -> int:
+    """The shortest renewal interval in force, in minutes."""
+    own = opened.settings_now().renewal_minutes
+    usual = policy.of_edition("client").renewal
+    return own or min((one.renewal for one in opened.policies()), default=usual) // _MINUTE
+
+
+def where(opened: Opened, name: str) -> str:
+    """Which of the places the value of a setting comes from, for people.
+
+    Raises:
+        SettingInvalid: if one of the places holds something else than settings.
+    """
+    with opened.store.reading() as tx:
+        rows = store.settings(tx)
+    return config.source(ROLE, opened.folder.parent, opened.environ, rows, name)
+
+
+def problem_of(settings: config.KmshostSettings) -> str:
+    """What is wrong with settings that came from a file or a variable and not through here; empty if nothing is."""
+    low, high = policy.SHORTEST_WAIT // _MINUTE, policy.LONGEST_RENEWAL // _MINUTE
+    if not 0 <= settings.port <= MAX_PORT:
+        return f"port is a number from 0 (a free one) to {MAX_PORT}."
+    for name in ("renewal_minutes", "retry_minutes"):
+        value = getattr(settings, name)
+        if value and not low <= value <= high:
+            return f"{name} is 0, or {low} to {high}."
+    if settings.renewal_minutes and settings.retry_minutes > settings.renewal_minutes:
+        return "retry_minutes is at most renewal_minutes."
+    return ""
+
+
+def _write(opened: Opened, name: str, value: int, warning: str) -> Changed:
+    with opened.store.writing() as tx:
+        store.put_setting(tx, name, str(value))
+    wins = where(opened, name)
+    if wins != "setting table":
+        warning = f"{warning} It has no effect while the {wins} says otherwise.".strip()
+    return Changed(name, value, warning, wins)

@@ -1,0 +1,147 @@
+"""The classic switches on a KMS host (rule S): what `slmgr` does when it addresses the host of this machine.
+
+Each opens the host, calls one method, and prints in the words of rule S; a running service takes up a setting within
+a second.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from volact.kmshost import reporting, settings, setup
+from volact.kmshost.activating import HOST, Activating
+from volact.protocol.problems import Refusal, Refused, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from volact.console import Console
+    from volact.kmshost.settings import Changed
+    from volact.kmshost.setup import Opened
+
+_MOST_DIGITS = 9
+
+
+def is_set_up() -> bool:
+    """Whether this machine has a KMS host."""
+    return setup.folder().is_dir()
+
+
+def install_key(out: Console, text: str) -> None:
+    """`/ipk` with a KMS host key."""
+    with setup.opened() as opened:
+        label = Activating(opened).install_key(text, None)
+    out.answer(
+        {"product": label.product, "channel": "kms-host", "partial_key": label.label},
+        f"Installed KMS host key ...-{label.label} successfully.",
+    )
+
+
+def activate(out: Console, _words: list[str]) -> None:
+    """`/ato`: activate the host with its key, online."""
+    with setup.opened() as opened:
+        Activating(opened).online(HOST, None)
+        found = reporting.status(opened)
+    out.answer(found, f"KMS host activated successfully until {found['until']}.")
+
+
+def set_port(out: Console, words: list[str]) -> None:
+    """`/sprt PORT`."""
+    _set(out, settings.set_port, words[0], "KMS port set to {}.")
+
+
+def set_retry(out: Console, words: list[str]) -> None:
+    """`/sai MIN`."""
+    _set(out, settings.set_retry, words[0], "Activation (retry) interval set to {} minutes.")
+
+
+def set_renewal(out: Console, words: list[str]) -> None:
+    """`/sri MIN`."""
+    _set(out, settings.set_renewal, words[0], "Renewal interval set to {} minutes.")
+
+
+def _set(out: Console, change: Callable[[Opened, int], Changed], word: str, prose: str) -> None:
+    if not (word.isascii() and word.isdigit() and len(word) <= _MOST_DIGITS):
+        raise UsageError(f"{word[:40]!r} is no whole number.", "See `slmgr /?`.")
+    with setup.opened() as opened:
+        done = change(opened, int(word))
+    if done.warning:
+        out.remark(f"warning: {done.warning}")
+    members = {**done._asdict(), "from": done.wins}
+    del members["wins"]
+    out.answer(members, prose.format(done.value))
+
+
+def information(out: Console, _words: list[str]) -> None:
+    """`/dli`."""
+    found = status()
+    out.answer(found, "\n".join(lines(found)))
+
+
+def all_information(out: Console, _words: list[str]) -> None:
+    """`/dlv`: the host, and the products that are installed beside it."""
+    found = status()
+    out.answer(found, "\n".join([*lines(found), *details(found)]))
+
+
+def expiry(out: Console, _words: list[str]) -> None:
+    """`/xpr`: until when the host may issue."""
+    found = status()
+    if not found["activated"]:
+        raise Refused(Refusal("host-not-activated"))
+    members = {
+        name: found[name] for name in ("host", "activated", "since", "until", "used_percent", "warning")
+    }
+    out.answer(members, f"KMS host: activated until {found['until']}")
+
+
+def status() -> dict[str, Any]:
+    """All that `/dli` and `/dlv` tell."""
+    with setup.opened() as opened:
+        return reporting.status(opened)
+
+
+def lines(found: Mapping[str, Any]) -> list[str]:
+    """`/dli` in the words of rule S."""
+    requests, chosen = found["requests"], found["settings"]
+    activated = f"activated until {found['until']}" if found["activated"] else "not activated"
+    text = [f"Key Management Service is {activated}", f"Partial Product Key: {found['partial_key'] or '-'}"]
+    if found["warning"]:
+        text.append(f"Notice: {found['warning']}")
+    for one in found["products"]:
+        text.append(f"Product: {one['name']} ({one['product']})")
+        text.append(f"    Current count: {one['count']} (required {one['required']} {one['counted']})")
+    text.append(f"Listening on Port: {chosen['port']['value']}")
+    text.append("Cumulative requests received from clients:")
+    text.append(f"    Total requests received: {requests['total']}")
+    text.append(f"    Failed requests received: {requests['failed']}")
+    text += [
+        f"    Requests with License Status {name}: {many}" for name, many in requests["by_state"].items()
+    ]
+    return text
+
+
+def details(found: Mapping[str, Any]) -> list[str]:
+    """What `/dlv` says beyond `/dli`."""
+    text = [
+        f"KMS host id: {found['host']}",
+        f"Publisher: {found['publisher']}",
+        f"Storage: {found['storage']}",
+    ]
+    for name, label, unit in (
+        ("listen", "Listening on address", ""),
+        ("port", "Port", ""),
+        ("retry_minutes", "Activation (retry) interval", " minutes"),
+        ("renewal_minutes", "Renewal interval", " minutes"),
+    ):
+        one = found["settings"][name]
+        value = "the product's policy" if unit and not one["value"] else f"{one['value']}{unit}"
+        text.append(f"{label}: {value} (from: {one['from']})")
+    text += [f"Requests answered {outcome}: {many}" for outcome, many in requests_by_outcome(found)]
+    return text
+
+
+def requests_by_outcome(found: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """How often each answer was given, the most frequent first."""
+    given: dict[str, int] = found["requests"]["by_outcome"]
+    return sorted(given.items(), key=lambda one: (-one[1], one[0]))

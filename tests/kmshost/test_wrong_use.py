@@ -1,0 +1,160 @@
+"""Every command called wrongly: one sentence, the right code, no traceback, and never a key (M8)."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from authority_site import Site
+from kmshost.enterprise import Enterprise
+from volact.kmshost import cli
+from world import new_key
+
+Run = Callable[..., tuple[int, Any, str]]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Enterprise]:
+    site = Site(tmp_path / "authority.db")
+    site.product()
+    yield Enterprise(tmp_path, site)
+    site.close()
+
+
+@pytest.fixture
+def run(
+    host: Enterprise, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Run]:
+    for name, value in host.environ.items():
+        monkeypatch.setenv(name, value)
+
+    def command(*words: str) -> tuple[int, Any, str]:
+        code = cli.main([*words, "--json"])
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return code, json.loads(said.out), said.err
+
+    yield command
+    structlog.reset_defaults()  # `serve` logs to what was standard error then
+
+
+COMMANDS = [
+    ["install-key", "-"],
+    ["activate"],
+    ["extend"],
+    ["status"],
+    ["clients"],
+    ["events"],
+    ["serve"],
+    ["activate", "--request-file", "request.json"],
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words[:2])[:20])
+def test_before_init_every_command_says_so(run: Run, words: list[str]) -> None:
+    code, said, _ = run(*words)
+    assert (code, said["code"]) == (1, "not-set-up")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["init"],
+        ["init", "--root"],
+        ["init", "--root", "nothing"],
+        ["install-key"],
+        ["activate", "--authority", "https://a.test", "--request-file", "x"],
+        ["activate", "--request-file", "x", "--response-file", "y"],
+        ["extend", "now"],
+        ["clients", "--limit", "0"],
+        ["clients", "--limit", "100001"],
+        ["clients", "--after", "x"],
+        ["events", "--since", "yesterday"],
+        ["events", "--since", "2h ago"],
+        ["events", "--limit", "-1"],
+        ["serve", "--listen", "1688"],
+        ["serve", "--listen", "127.0.0.1:65536"],
+        ["frobnicate"],
+        [],
+    ],
+    ids=" ".join,
+)
+def test_usage(host: Enterprise, run: Run, words: list[str]) -> None:
+    if words[:1] != ["init"]:
+        host.init()
+    code, said, _ = run(*words)
+    assert (code, said["code"]) == (2, "usage")
+
+
+def test_what_a_host_without_key_and_delegation_says(host: Enterprise, run: Run, tmp_path: Path) -> None:
+    host.init()
+    assert run("activate")[1]["code"] == "no-key-installed"
+    assert run("extend")[1]["code"] == "host-not-activated"
+    code, status, _ = run("status")
+    assert (code, status["activated"], status["reason"]) == (0, False, "host-not-activated")
+    assert status["products"][0]["required"] == 25
+    assert [run("clients")[1], run("events")[1]] == [[], []]
+    code, said, _ = run("activate", "--response-file", str(tmp_path / "missing"))
+    assert (code, said["code"]) == (4, "not-readable")
+    assert run("init", f"--root={host.site.pub}")[1]["code"] == "already-exists"
+
+
+def test_a_request_file_that_cannot_be_written(host: Enterprise, run: Run, tmp_path: Path) -> None:
+    host.init()
+    host.install_key(host.site.key("kms-host"))
+    code, said, _ = run("activate", "--request-file", str(tmp_path / "no" / "folder"))
+    assert (code, said["code"]) == (4, "not-writable")
+    assert run("activate", "--request-file", str(tmp_path / "request.json"))[0] == 0
+
+
+def test_an_authority_that_is_not_there(host: Enterprise, run: Run) -> None:
+    host.init()
+    host.install_key(host.site.key("kms-host"))
+    for url in ("http://plain.test", "https://", "nonsense"):
+        code, said, _ = run("activate", "--authority", url)
+        assert (code, said["code"]) == (3, "authority-unreachable")
+
+
+def test_no_command_repeats_a_key(host: Enterprise, run: Run, tmp_path: Path) -> None:
+    host.init()
+    key = new_key("mak").text()
+    typed = key[:-1] + ("A" if key[-1] != "A" else "B")
+    file = tmp_path / "key"
+    file.write_text(key + "\n")
+    for words in (
+        ["install-key", key],
+        ["install-key", typed],
+        ["install-key", f"@{file}"],
+        ["install-key", *key.split("-")],
+        ["activate", key],
+        ["init", key, f"--root={host.site.pub}"],
+        ["events", "--since", key],
+        ["serve", "--listen", key],
+        [key],
+    ):
+        code, said, err = run(*words)
+        assert code
+        for group in key.split("-")[:4]:
+            assert group not in json.dumps(said) + err, words
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        ("port = 65536\n", "usage"),
+        ("prot = 1688\n", "usage"),
+        ("retry_minutes = 5\n", "usage"),
+        ('log_level = "loud"\n', "usage"),
+    ],
+)
+def test_settings_that_a_service_does_not_start_with(
+    host: Enterprise, run: Run, content: str, code: str
+) -> None:
+    host.init()
+    (host.home / "kmshost.toml").write_text(content)
+    exit_code, said, err = run("serve")
+    assert (exit_code, said["code"]) == (2, code)
+    assert "12291" in err
