@@ -1,7 +1,9 @@
 """The HTTP APIs as Python calls: one connection, JSON out, JSON in, TLS by the peer's own key (DESIGN section 2).
 
 Licence trust rests on signatures and never on TLS; the connection's key is compared so that what a machine
-reveals about itself reaches nobody but the authority. Where a product names no key, the system's CAs decide.
+reveals about itself reaches nobody but the one who is meant. Where a product names no key of its authority, the
+system's CAs decide. A KMS host's key is compared with its signed host document, which comes over the connection
+itself: `HostCaller` says whose key it is, and takes no other from then on (PROTOCOL section 6).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from volact.protocol import ids, trust
@@ -32,6 +35,9 @@ WHOLE = 120.0
 """Seconds for a whole answer, so that one who sends a byte a second holds nobody for long."""
 MAX_ANSWER = 65 * 1024 * 1024
 """The largest is a status list: its body of at most 64 MiB, and its head."""
+HOST_CONNECT, HOST_READ, HOST_WHOLE = 3.0, 5.0, 8.0
+"""The same for a KMS host: a dead one is passed over within 3 s (D3), and both calls end within the 20 s that
+another command of the machine waits."""
 _JSON = "application/json"
 
 
@@ -71,29 +77,20 @@ def problem_of(body: Mapping[str, Any]) -> Refusal | None:
     return Refusal.received(code, str(detail), str(body["title"]), extra)
 
 
-class Caller:
-    """One connection to one server, opened at the first call and kept."""
+class _Connection:
+    """One TLS connection to one server, opened at the first call and kept; whose key it has is compared each time.
 
-    def __init__(
-        self, url: str, pins: Sequence[str] = (), *, timeout: float = TIMEOUT, whole: float = WHOLE
-    ) -> None:
-        """Call the server at `url`, whose public key must be one of `pins` (SPKI digests) if there are any.
+    `_pins` are the SPKI digests that are taken; with none, the system's CAs decide or, for a host, nobody yet.
+    """
 
-        Raises:
-            Unreachable: if the address is none.
-        """
-        parts = urlsplit(url)
-        try:
-            port = parts.port
-        except ValueError:
-            port = -1
-        if parts.scheme != "https" or not parts.hostname or port == -1:
-            raise Unreachable(Refusal("authority-unreachable", f"{url[:200]!r} is no https address."))
-        self._host, self._port = parts.hostname, port or 443
-        self._prefix = parts.path.rstrip("/")
-        self._pins = tuple(pins)
-        self._timeout = timeout
-        self._whole = whole
+    _unreachable, _untrusted, _not_named = "authority-unreachable", "authority-untrusted", "the product"
+    _answer_limit = MAX_ANSWER
+
+    def __init__(self, host: str, port: int, *, connect: float, read: float, whole: float) -> None:
+        self._host, self._port = host, port
+        self._prefix = ""
+        self._pins: tuple[str, ...] = ()
+        self._connect, self._read, self._whole = connect, read, whole
         self._connection: http.client.HTTPSConnection | None = None
 
     def __enter__(self) -> Self:
@@ -134,45 +131,122 @@ class Caller:
             with _cut_after(self._whole, connection.sock, cut):
                 connection.request(method, self._prefix + path, data, headers)
                 response = connection.getresponse()
-                body = response.read(MAX_ANSWER + 1)
-            if response.length and len(body) <= MAX_ANSWER:
+                body = response.read(self._answer_limit + 1)
+            if response.length and len(body) <= self._answer_limit:
                 raise http.client.IncompleteRead(body, response.length)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, UnicodeError, http.client.HTTPException) as error:  # Unicode: a name that is none
             self.close()
             reason = str(error) or type(error).__name__
             if cut.is_set():
                 reason = f"no whole answer within {self._whole:g} seconds"
             raise Unreachable(
-                Refusal("authority-unreachable", f"{self._host} port {self._port}: {reason}.")
+                Refusal(self._unreachable, f"{self._host} port {self._port}: {reason}.")
             ) from None
-        if len(body) > MAX_ANSWER:
+        if len(body) > self._answer_limit:
             self.close()
-            raise Unreachable(Refusal("answer-nonsense", f"More than {MAX_ANSWER} bytes."))
+            raise Unreachable(Refusal("answer-nonsense", f"More than {self._answer_limit} bytes."))
         named = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, named, body)
 
     def _connected(self) -> http.client.HTTPSConnection:
+        if self._connection is not None and self._connection.sock is None:
+            self._connection = None  # the server closed it after its answer
         if self._connection is None:
             connection = http.client.HTTPSConnection(
-                self._host, self._port, timeout=self._timeout, context=_context(pinned=bool(self._pins))
+                self._host, self._port, timeout=self._connect, context=self._context()
             )
+            connection.auto_open = 0  # nothing is sent on a connection whose key was not compared
             self._connection = connection  # so that `close` finds it, whatever fails
             connection.connect()
-            if self._pins:
-                self._compare_key(connection)
+            connection.sock.settimeout(self._read)
+            self._look_at_key(connection.sock)
         return self._connection
 
-    def _compare_key(self, connection: http.client.HTTPSConnection) -> None:
-        sock = connection.sock
-        certificate = sock.getpeercert(binary_form=True) if isinstance(sock, ssl.SSLSocket) else None
-        if certificate is None or spki_digest(certificate) not in self._pins:
+    def _context(self) -> ssl.SSLContext:
+        return _context(by_key=bool(self._pins))
+
+    def _look_at_key(self, sock: socket.socket) -> None:
+        if self._pins:
+            self._compare(_key_of(sock))
+
+    def _compare(self, key: str) -> None:
+        if key not in self._pins:
             self.close()
+            where = f"{self._host} port {self._port}"
             raise Unreachable(
-                Refusal(
-                    "authority-untrusted",
-                    f"{self._host} port {self._port} has a key that the product does not name.",
-                )
+                Refusal(self._untrusted, f"{where} has a key that {self._not_named} does not name.")
             )
+
+
+class Caller(_Connection):
+    """A connection to the authority."""
+
+    def __init__(
+        self, url: str, pins: Sequence[str] = (), *, timeout: float = TIMEOUT, whole: float = WHOLE
+    ) -> None:
+        """Call the server at `url`, whose public key must be one of `pins` (SPKI digests) if there are any.
+
+        Raises:
+            Unreachable: if the address is none.
+        """
+        parts = urlsplit(url)
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        if parts.scheme != "https" or not parts.hostname or port == -1:
+            raise Unreachable(Refusal(self._unreachable, f"{url[:200]!r} is no https address."))
+        super().__init__(parts.hostname, port or 443, connect=timeout, read=timeout, whole=whole)
+        self._prefix = parts.path.rstrip("/")
+        self._pins = tuple(pins)
+
+
+class HostCaller(_Connection):
+    """A connection to a KMS host: whoever answers, until `take_only` says which keys are its own.
+
+    Attributes:
+        key: SPKI digest of the peer's key, 43 characters; empty before the first call.
+    """
+
+    _unreachable, _untrusted, _not_named = "host-unreachable", "host-untrusted", "its host document"
+    _answer_limit = trust.MAX_BUNDLE
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        connect: float = HOST_CONNECT,
+        read: float = HOST_READ,
+        whole: float = HOST_WHOLE,
+    ) -> None:
+        """Call the host at `host` (a name or an address) and `port`; nothing is opened yet."""
+        super().__init__(host, port, connect=connect, read=read, whole=whole)
+        self.key = ""
+
+    def take_only(self, pins: Sequence[str]) -> None:
+        """From now on, also on a connection that is opened anew, only these keys are the host's.
+
+        Raises:
+            Unreachable: ``host-untrusted`` if the present connection's key is none of them.
+        """
+        self._pins = tuple(pins)
+        self._compare(self.key)
+
+    def _context(self) -> ssl.SSLContext:
+        return _context(by_key=True)
+
+    def _look_at_key(self, sock: socket.socket) -> None:
+        self.key = _key_of(sock)
+        super()._look_at_key(sock)
+
+
+def _key_of(sock: socket.socket) -> str:
+    certificate = sock.getpeercert(binary_form=True) if isinstance(sock, ssl.SSLSocket) else None
+    try:
+        return spki_digest(certificate) if certificate else ""
+    except (ValueError, UnsupportedAlgorithm):
+        return ""  # a certificate that nobody could name
 
 
 @contextlib.contextmanager
@@ -197,10 +271,10 @@ def _cut_after(seconds: float, sock: socket.socket, cut: threading.Event) -> Ite
         twin.close()
 
 
-def _context(*, pinned: bool) -> ssl.SSLContext:
+def _context(*, by_key: bool) -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if pinned:
+    if by_key:
         # The key itself is compared after the handshake; names and dates of a self-made certificate say nothing.
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

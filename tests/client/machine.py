@@ -6,13 +6,16 @@ from typing import Any, Self
 
 import pytest
 
+from client.kms_server import HOST, KmsHost
 from client.publisher import EPOCH, PRODUCT, Publisher, request_of
 from volact.calls import Answer
 from volact.client import folder
 from volact.client.check import look, standing_in
 from volact.client.client import Client
+from volact.client.events import Event
 from volact.client.installation import Surroundings
 from volact.client.lifecycle import Licence
+from volact.client.state import Record
 from volact.client.store import Store
 from volact.facts import Facts
 from volact.protocol import jws
@@ -127,12 +130,17 @@ class Machine:
         self.clock = HandClock()
         self.facts = Facts(dict(parts or PARTS))
         self.authority = Authority(publisher)
+        self.kms = KmsHost(publisher)
+        self.kms.clock = self.clock.now
+        self.told: list[Event] = []
         self.chance = 0.5
         self.around = Surroundings(
             clock=lambda _lab: self.clock,
             facts=lambda _lab: self.facts,
             call=self.authority,  # type: ignore[arg-type]  # it has the two methods that are called
             chance=lambda: self.chance,
+            call_host=self.kms,  # type: ignore[arg-type]  # likewise
+            tell=self.told.append,
         )
         self.store = Store(str(home), patience=0.2)
         self.client = Client(self.store, self.around)
@@ -147,6 +155,19 @@ class Machine:
         self.client.install_key(self.publisher.key().text())
         self.client.activate()
         return self
+
+    def leased(self, **policy: Any) -> "Machine":
+        """Installed without a key, with a lease (K22)."""
+        self.install(**policy)
+        self.client.set_host(None, HOST)
+        self.client.activate()
+        return self
+
+    def record(self, product: str = PRODUCT) -> Record:
+        """What is remembered of the product."""
+        found = folder.state(str(self.home), self.publisher.pub)
+        assert found
+        return found.products[product]
 
     def standing(self, product: str = PRODUCT) -> Licence:
         """What `check()` finds."""

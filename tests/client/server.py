@@ -41,16 +41,16 @@ class Server:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 outer.requests.append(body)
-                self._answer(lambda: jws.write_json(outer.confirm(body)))
+                self._answer(lambda: outer.posted(body))
 
             def do_GET(self) -> None:
-                self._answer(publisher.status_list)
+                self._answer(outer.got)
 
-            def _answer(self, make: Callable[[], bytes]) -> None:
+            def _answer(self, make: Callable[[], tuple[int, bytes]]) -> None:
                 if outer.misbehave is not None:
                     outer.misbehave(self)
                     return
-                send(self, 200, make())
+                send(self, *make())
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -65,8 +65,14 @@ class Server:
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that hangs up
         self.url = f"https://127.0.0.1:{self._server.server_address[1]}"
 
-    def confirm(self, body: bytes) -> dict[str, Any]:
-        return self.publisher.confirmation(request_of(trust.read_bundle(body)))
+    def posted(self, body: bytes) -> tuple[int, bytes]:
+        """What a POST is answered by: status and body."""
+        bundle = self.publisher.confirmation(request_of(trust.read_bundle(body)))
+        return 200, jws.write_json(bundle)
+
+    def got(self) -> tuple[int, bytes]:
+        """What a GET is answered by."""
+        return 200, self.publisher.status_list()
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)

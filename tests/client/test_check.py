@@ -152,10 +152,26 @@ def test_a_product_s_grant_serves_no_other_product(machine: Machine) -> None:
 
 def test_a_store_of_a_newer_version_says_so(machine: Machine) -> None:
     signer, state = machine.store.state(machine.publisher.pub) or pytest.fail("it has no state")
-    payload = jws.write_json({**json.loads(state.payload()), "v": 2, "more": 1})
+    payload = jws.write_json({**json.loads(state.payload()), "v": 3, "more": 1})
     bundle = {"token": signer.sign_payload(NAME, payload), "jwk": signer.jwk.members()}
     machine.file("state.json").write_bytes(jws.write_json(bundle))
     assert checked(machine)[:2] == (0, "store-newer")
+
+
+def test_a_state_that_the_version_before_leases_wrote_is_read(machine: Machine) -> None:
+    """Version 1, as it was written: no member of a lease."""
+    signer, state = machine.store.state(machine.publisher.pub) or pytest.fail("it has no state")
+    members = json.loads(state.payload())
+    names = ("started", "fp", "rearms", "key_removed", "changed", "blocked", "next_try")
+    products = {
+        product: {name: record[name] for name in names} for product, record in members["products"].items()
+    }
+    payload = jws.write_json({**members, "v": 1, "products": products})
+    bundle = {"token": signer.sign_payload(NAME, payload), "jwk": signer.jwk.members()}
+    machine.file("state.json").write_bytes(jws.write_json(bundle))
+    assert checked(machine).licensed
+    machine.client.activate()
+    assert json.loads(machine.store.state(machine.publisher.pub)[1].payload())["v"] == 2  # type: ignore[index]
 
 
 @pytest.mark.parametrize("drop", ["clock", "products", "pair", "v"])

@@ -69,7 +69,7 @@ def test_a_mistyped_key_is_never_repeated(terminal: Terminal) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "exit_code"),
     [
-        (["activate"], "no-key-installed", 1),
+        (["activate"], "host-not-found", 1),
         (["activate", "--product", "com.example.none"], "product-not-installed", 1),
         (["install", "{product}", "--root", "B" * 43], "root-mismatch", 1),
         (["install", "{product}", "--root", "nobody"], "usage", 2),

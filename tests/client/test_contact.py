@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -143,10 +144,24 @@ def test_an_activation_stands_although_the_list_cannot_be_fetched(machine: Machi
         if handler.command == "GET":  # type: ignore[attr-defined]
             send(handler, 503, b"busy")  # type: ignore[arg-type]
         else:
-            send(handler, 200, jws.write_json(server.confirm(server.requests[-1])))  # type: ignore[arg-type]
+            send(handler, *server.posted(server.requests[-1]))  # type: ignore[arg-type]
 
     server.misbehave = no_list
     done = machine.client.activate()
     assert done.standing.licensed
     assert done.list_failure
     assert done.list_failure.code == "answer-nonsense"
+
+
+def test_an_authority_that_closes_after_each_answer_is_compared_by_its_key_again(
+    machine: Machine, server: Server
+) -> None:
+    def hang_up(handler: Any) -> None:
+        answer = server.got() if handler.command == "GET" else server.posted(server.requests[-1])
+        send(handler, *answer, Connection="close")
+        handler.close_connection = True
+
+    server.misbehave = hang_up
+    done = machine.client.activate()
+    assert done.standing.licensed
+    assert done.list_failure is None

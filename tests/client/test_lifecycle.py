@@ -161,3 +161,93 @@ def test_time_alone_never_makes_a_state_better(situation: Situation, first: int,
     assert (
         before.end is None or after.end in (before.end, None) or not (situation.changed or situation.blocked)
     )
+
+
+# Leases (K7)
+
+LEASED = Situation(started=EPOCH, granted=True, lease_from=EPOCH, lease_end=EPOCH + 180 * DAY)
+OTHER = Policy(validity=40 * DAY, warn_from=31 * DAY, tolerance_grace=9 * DAY)
+OTHER_LEASED = LEASED._replace(lease_end=EPOCH + 40 * DAY)
+
+
+@pytest.mark.parametrize(
+    ("situation", "policy", "after", "expected"),
+    [
+        (LEASED, Policy(), 0, (1, "lease", False)),
+        (LEASED, Policy(), 150 * DAY - 1, (1, "lease", False)),
+        (LEASED, Policy(), 150 * DAY, (1, "lease", True)),
+        (LEASED, Policy(), 150 * DAY + 1, (1, "lease", True)),
+        (LEASED, Policy(), 180 * DAY - 1, (1, "lease", True)),
+        (LEASED, Policy(), 180 * DAY, (3, "lease-ended", True)),
+        (LEASED, Policy(), 180 * DAY + 1, (3, "lease-ended", True)),
+        (LEASED, Policy(), 210 * DAY - 1, (3, "lease-ended", True)),
+        (LEASED, Policy(), 210 * DAY, (5, "lease-ended-ended", True)),
+        (LEASED, Policy(), 210 * DAY + 1, (5, "lease-ended-ended", True)),
+        (OTHER_LEASED, OTHER, 31 * DAY - 1, (1, "lease", False)),
+        (OTHER_LEASED, OTHER, 31 * DAY, (1, "lease", True)),
+        (OTHER_LEASED, OTHER, 40 * DAY - 1, (1, "lease", True)),
+        (OTHER_LEASED, OTHER, 40 * DAY, (3, "lease-ended", True)),
+        (OTHER_LEASED, OTHER, 49 * DAY - 1, (3, "lease-ended", True)),
+        (OTHER_LEASED, OTHER, 49 * DAY, (5, "lease-ended-ended", True)),
+    ],
+)
+def test_a_lease_s_days_to_the_second(
+    situation: Situation, policy: Policy, after: int, expected: tuple[int, str, bool]
+) -> None:
+    found = standing(situation, policy, EPOCH + after)
+    assert (found.state, found.reason, bool(found.warn)) == expected
+
+
+def test_a_lease_says_when_it_ends_and_what_follows() -> None:
+    assert standing(LEASED, Policy(), EPOCH).end == EPOCH + 180 * DAY
+    assert standing(LEASED, Policy(), EPOCH + 180 * DAY).end == EPOCH + 210 * DAY
+    assert standing(LEASED, Policy(), EPOCH + 210 * DAY).end is None
+    assert standing(LEASED, Policy(), EPOCH + 150 * DAY).warn.endswith("30 days left.")
+
+
+def test_a_doubtful_clock_is_said_beside_a_lease_s_warning() -> None:
+    doubtful = LEASED._replace(doubtful=True)
+    assert standing(doubtful, Policy(), EPOCH).warn == "The machine's clock is in doubt."
+    assert standing(doubtful, Policy(), EPOCH + 150 * DAY).warn.endswith(
+        "left. The machine's clock is in doubt."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "after", "expected"),
+    [
+        (170, 199, (3, "hardware-changed")),
+        (170, 200, (5, "hardware-changed-ended")),
+        (190, 209, (3, "lease-ended")),
+        (190, 210, (5, "lease-ended-ended")),
+        (100, 190, (5, "hardware-changed-ended")),
+    ],
+)
+def test_neither_an_ended_lease_nor_changed_hardware_lengthens_the_other_s_grace(
+    changed: int, after: int, expected: tuple[int, str]
+) -> None:
+    situation = LEASED._replace(hardware=machine.CHANGED, changed=EPOCH + changed * DAY)
+    assert standing(situation, Policy(), EPOCH + after * DAY)[:2] == expected
+
+
+@pytest.mark.parametrize(
+    ("situation", "expected"),
+    [
+        (LEASED._replace(key_removed=True), (0, "key-removed")),
+        (LEASED._replace(blocked=EPOCH), (4, "blocked")),
+        (LEASED._replace(hardware=machine.FOREIGN), (0, "other-machine")),
+        (LEASED._replace(hardware=machine.CHANGED), (3, "hardware-changed")),
+    ],
+)
+def test_a_lease_falls_by_the_same_facts_as_a_confirmation(
+    situation: Situation, expected: tuple[int, str]
+) -> None:
+    assert standing(situation, Policy(), EPOCH)[:2] == expected
+
+
+@given(st.sampled_from(situations()), st.integers(0, 400 * DAY), st.integers(0, 400 * DAY))
+def test_time_alone_never_makes_a_leased_state_better(situation: Situation, first: int, more: int) -> None:
+    leased = situation._replace(lease_from=EPOCH, lease_end=EPOCH + 180 * DAY)
+    order = [1, 2, 3, 4, 5, 0]
+    before, after = (standing(leased, Policy(), EPOCH + at).state for at in (first, first + more))
+    assert order.index(after) >= order.index(before)

@@ -1,15 +1,33 @@
 """What `run` does next, and when it tries again (M4, K6's spreading, F17)."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from client.publisher import EPOCH
 from volact.client.lifecycle import Situation, standing
-from volact.client.planning import Action, next_action, retry_after
+from volact.client.planning import (
+    HOST,
+    KEY,
+    NOBODY,
+    Action,
+    Asking,
+    Intervals,
+    Surface,
+    bounded,
+    is_another,
+    may_wake,
+    next_action,
+    renew_after,
+    retry_after,
+    spread,
+)
 from volact.protocol import machine
 from volact.protocol.policy import DAY, HOUR, STATUS_CHECK_EVERY, Policy
 
+USUAL = Intervals(7 * DAY, 2 * HOUR)
 GRANTED = Situation(started=EPOCH, granted=True)
 
 
@@ -25,7 +43,8 @@ def planned(
     policy = policy or Policy()
     now = EPOCH + after
     found = standing(situation, policy, now)
-    return next_action(found, policy, now, has_key=has_key, next_try=next_try, list_checked=list_checked)
+    asking = Asking(KEY if has_key else NOBODY, Intervals(policy.renewal, policy.retry), next_try)
+    return next_action(found, policy, now, asking, list_checked=list_checked)
 
 
 @pytest.mark.parametrize("after", [0, 31 * DAY])
@@ -85,7 +104,7 @@ def test_the_public_list_is_fetched_daily_if_the_policy_says_so(checked: int | N
 
 @pytest.mark.parametrize(("chance", "seconds"), [(0.0, 6480), (0.5, 7200), (1.0, 7920)])
 def test_tries_are_spread_by_a_tenth(chance: float, seconds: int) -> None:
-    assert retry_after(Policy(), 0, chance) == seconds
+    assert retry_after(USUAL, 0, chance) == seconds
 
 
 @pytest.mark.parametrize(
@@ -93,11 +112,154 @@ def test_tries_are_spread_by_a_tenth(chance: float, seconds: int) -> None:
     [(7199, 7200), (7200, 7200), (7201, 7201), (7 * DAY, 7 * DAY), (7 * DAY + 1, 7 * DAY)],
 )
 def test_a_server_s_wait_is_kept_up_to_the_renewal_interval(asked: int, seconds: int) -> None:
-    assert retry_after(Policy(), asked, 0.5) == seconds
+    assert retry_after(USUAL, asked, 0.5) == seconds
 
 
 @given(st.floats(0, 1), st.integers(0, 100 * DAY))
 def test_no_try_comes_sooner_than_the_spread_or_the_server_allows(chance: float, asked: int) -> None:
-    found = retry_after(Policy(), asked, chance)
+    found = retry_after(USUAL, asked, chance)
     assert 0.9 * 2 * HOUR <= found <= 7 * DAY
     assert found >= min(asked, 7 * DAY)
+
+
+# A KMS client (K6, K7)
+
+LEASED = Situation(started=EPOCH, granted=True, lease_from=EPOCH, lease_end=EPOCH + 180 * DAY)
+
+
+def due(
+    situation: Situation,
+    after: int,
+    *,
+    next_try: int | None,
+    at_start: bool = False,
+    woken: bool = False,
+    **asking: Any,
+) -> str:
+    """What a KMS client does `after` seconds; the next try was planned for `next_try` seconds after EPOCH."""
+    planned = None if next_try is None else EPOCH + next_try
+    found = standing(situation, Policy(), EPOCH + after)
+    asks = Asking(HOST, USUAL, planned, **asking)
+    return next_action(
+        found, Policy(), EPOCH + after, asks, list_checked=None, at_start=at_start, woken=woken
+    ).name
+
+
+@pytest.mark.parametrize(
+    ("after", "action"), [(7 * DAY - 1, "wait"), (7 * DAY, "activate"), (7 * DAY + 1, "activate")]
+)
+def test_a_lease_is_renewed_when_its_renewal_is_due(after: int, action: str) -> None:
+    assert due(LEASED, after, next_try=7 * DAY, heard=EPOCH) == action
+    assert due(LEASED, after, next_try=7 * DAY, heard=EPOCH, at_start=True) == action, "a start is no reason"
+
+
+@pytest.mark.parametrize(("after", "action"), [(2 * HOUR - 1, "wait"), (2 * HOUR, "activate")])
+@pytest.mark.parametrize(
+    "situation", [LEASED, Situation(started=EPOCH), Situation(started=EPOCH, key_removed=True)]
+)
+def test_a_failed_try_is_repeated_when_that_is_due(situation: Situation, after: int, action: str) -> None:
+    assert due(situation, after, next_try=2 * HOUR, failed="count-insufficient") == action
+
+
+def test_what_has_no_lease_is_tried_at_once_at_a_start_or_with_nothing_planned() -> None:
+    fresh = Situation(started=EPOCH)
+    assert due(fresh, 0, next_try=None) == "activate"
+    assert due(fresh, 1, next_try=2 * HOUR, failed="count-insufficient", at_start=True) == "activate"
+    assert due(LEASED, 0, next_try=None) == "activate"
+
+
+def test_changed_hardware_and_a_clock_that_came_in_doubt_renew_at_once() -> None:
+    """M9, PROTOCOL section 8; after a failure at the retry interval, as everything."""
+    changed = LEASED._replace(hardware=machine.CHANGED, changed=EPOCH)
+    for situation, doubtful in ((changed, False), (LEASED._replace(doubtful=True), True)):
+        assert due(situation, 1, next_try=7 * DAY, heard=EPOCH, doubtful=doubtful) == "activate"
+        failed = "count-insufficient"
+        assert due(situation, 1, next_try=2 * HOUR, failed=failed, heard=EPOCH, doubtful=doubtful) == "wait"
+
+
+@pytest.mark.parametrize("situation", [LEASED._replace(lease_end=EPOCH), LEASED._replace(blocked=EPOCH)])
+@pytest.mark.parametrize(("after", "action"), [(2 * HOUR - 1, "wait"), (2 * HOUR, "activate")])
+def test_a_lease_that_was_lost_before_its_renewal_is_renewed_at_once_and_not_in_a_row(
+    situation: Situation, after: int, action: str
+) -> None:
+    """A client whose clock runs far ahead holds leases that have ended when they come."""
+    assert due(situation, after, next_try=7 * DAY, heard=EPOCH) == action
+    assert due(situation, after, next_try=7 * DAY) == "activate"
+
+
+@pytest.mark.parametrize(("ahead", "action"), [(int(7.7 * DAY), "wait"), (int(7.7 * DAY) + 1, "activate")])
+def test_a_renewal_that_a_wrong_clock_planned_is_made_now(ahead: int, action: str) -> None:
+    """F17: 7 days and a tenth are the longest wait that is ever planned."""
+    assert due(LEASED, 0, next_try=ahead, heard=EPOCH) == action
+
+
+@pytest.mark.parametrize(
+    ("failed", "action"),
+    [
+        ("host-unreachable", "activate"),
+        ("host-untrusted", "activate"),
+        ("count-insufficient", "wait"),
+        ("host-not-activated", "wait"),
+        ("", "wait"),
+    ],
+)
+def test_another_network_or_a_resume_tries_again_what_did_not_reach_the_host(
+    failed: str, action: str
+) -> None:
+    assert due(LEASED, 1, next_try=2 * HOUR, failed=failed, heard=EPOCH, woken=True) == action
+
+
+@pytest.mark.parametrize(("chance", "seconds"), [(0.0, 544_320), (0.5, 604_800), (1.0, 665_280)])
+def test_renewals_are_spread_by_a_tenth(chance: float, seconds: int) -> None:
+    assert renew_after(USUAL, 180 * DAY, chance) == seconds
+    assert spread(7 * DAY, chance) == seconds
+
+
+@pytest.mark.parametrize(
+    ("left", "seconds"), [(14 * DAY + 2, 7 * DAY), (14 * DAY, 7 * DAY), (14 * DAY - 2, 7 * DAY - 1), (0, 0)]
+)
+def test_a_lease_too_short_for_the_renewal_interval_is_renewed_at_half_of_it(left: int, seconds: int) -> None:
+    assert renew_after(USUAL, left, 0.5) == seconds
+
+
+@pytest.mark.parametrize(
+    ("told", "adopted"),
+    [
+        ((900, 900), (900, 900)),
+        ((899, 900), (900, 900)),
+        ((901, 900), (901, 900)),
+        ((901, 901), (901, 901)),
+        ((901, 902), (901, 901)),
+        ((7 * DAY, 0), (7 * DAY, 900)),
+        ((30 * DAY, 30 * DAY), (30 * DAY, 30 * DAY)),
+        ((30 * DAY + 1, 2 * HOUR), (30 * DAY, 2 * HOUR)),
+        ((30 * DAY - 1, 2 * HOUR), (30 * DAY - 1, 2 * HOUR)),
+    ],
+)
+def test_a_host_s_intervals_are_adopted_within_fifteen_minutes_and_thirty_days(
+    told: tuple[int, int], adopted: tuple[int, int]
+) -> None:
+    assert bounded(*told) == adopted
+
+
+@pytest.mark.parametrize(
+    ("running", "awake", "network", "another"),
+    [
+        (10.0, 10.0, b"net", False),
+        (15.0, 10.0, b"net", False),
+        (15.1, 10.0, b"net", True),
+        (10.0, 10.0, b"other", True),
+    ],
+)
+def test_a_suspend_shows_in_two_clocks_and_a_network_in_its_routes(
+    running: float, awake: float, network: bytes, another: bool
+) -> None:
+    before = Surface(1000.0, 500.0, b"net")
+    assert is_another(before, Surface(1000.0 + running, 500.0 + awake, network)) is another
+
+
+@pytest.mark.parametrize(
+    ("last", "may"), [(None, True), (1000.0, True), (1000.1, False), (941.0 + 60, False)]
+)
+def test_a_change_wakes_at_most_once_a_minute(last: float | None, may: bool) -> None:
+    assert may_wake(last, 1060.0) is may

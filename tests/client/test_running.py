@@ -4,32 +4,19 @@ import os
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from client.kms_server import HOST
 from client.machine import FOREIGN, PARTS, Machine
 from client.publisher import EPOCH, PRODUCT, Publisher
+from client.service import Service
 from volact.client import running
+from volact.client.client import Client
+from volact.client.planning import Surface, is_another
 from volact.protocol.policy import DAY, HOUR
 from volact.protocol.problems import Refusal
-
-
-class Service:
-    """A machine's service, ticked by hand."""
-
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-        self.reports: list[str] = []
-
-    def tick(self, *, at_start: bool = False) -> None:
-        running.tick(self.machine.client, self._report, at_start=at_start)
-
-    def _report(self, where: str, error: Exception) -> None:
-        self.reports.append(f"{where}: {getattr(error, 'refusal', None) and error.refusal.code}")  # type: ignore[attr-defined]
-
-    @property
-    def asked(self) -> int:
-        return len(self.machine.authority.requests)
 
 
 @pytest.fixture
@@ -170,3 +157,118 @@ def test_a_service_stops_when_it_is_told(service: Service, number: int) -> None:
             signal.signal(one, handler)
         timer.join()
     assert service.machine.standing().licensed
+
+
+# What makes a tick early (K6: network change or resume wakes it)
+
+
+class Eyes:
+    """What the service sees of suspend and network, in a test's hand."""
+
+    def __init__(self) -> None:
+        self.running, self.awake, self.network = 1000.0, 900.0, b"home"
+
+    def __call__(self) -> Surface:
+        return Surface(self.running, self.awake, self.network)
+
+    def run(self, seconds: float) -> None:
+        self.running += seconds
+        self.awake += seconds
+
+
+def test_a_resume_or_another_network_is_noticed_at_most_once_a_minute(service: Service) -> None:
+    eyes = Eyes()
+    watch = running.Watch(service.machine.client, eyes)
+    assert not watch.woken()
+    eyes.running += 3600
+    assert watch.woken()
+    assert not watch.woken()
+    eyes.run(59)
+    eyes.network = b"office"
+    assert not watch.woken(), "a minute has not passed"
+    eyes.run(1)
+    eyes.network = b"home"
+    assert watch.woken()
+
+
+def test_a_wake_tries_again_what_did_not_reach_its_host_and_nothing_else(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, Publisher())
+    machine.install()
+    machine.client.set_host(None, HOST)
+    service = Service(machine)
+    machine.kms.too_few()
+    service.tick(at_start=True)
+    running.tick(machine.client, service._report, woken=True)
+    assert len(machine.kms.checkins) == 1, "the host said what it had to say"
+    machine.clock.run(2 * HOUR)
+    machine.kms.down = True
+    service.tick()
+    machine.kms.down = False
+    service.tick()
+    assert len(machine.kms.checkins) == 1
+    running.tick(machine.client, service._report, woken=True)
+    assert machine.standing().licensed
+
+
+def test_the_machine_s_own_clocks_and_routes_are_read(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = running.surface()
+    assert found.running > 0
+    assert found.awake > 0
+    assert not is_another(found, running.surface())
+    monkeypatch.setattr(running, "_NETWORK", ("/no/such/file",))
+    assert running.surface().network == b""
+
+
+@pytest.mark.parametrize("change", ["set_host", "install_key", "install", "rearm"])
+def test_what_another_command_writes_is_noticed_by_the_next_look(service: Service, change: str) -> None:
+    watch = running.Watch(service.machine.client)
+    service.tick()
+    watch.changed()
+    assert not watch.changed()
+    client = Client(service.machine.store, service.machine.around)
+    if change == "set_host":
+        client.set_host(None, HOST)
+    elif change == "install_key":
+        client.install_key(service.machine.publisher.key().text())
+    elif change == "install":
+        service.machine.install("com.example.cam")
+    else:
+        client.rearm()
+    assert watch.changed()
+    assert not watch.changed()
+
+
+def test_a_running_service_asks_the_host_that_another_command_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two ticks: here they are an hour apart."""
+    machine = Machine(tmp_path, Publisher())
+    machine.install()
+    service = Service(machine)
+    monkeypatch.setattr(running, "TICK", 3600.0)
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
+    ticked = threading.Event()
+    original = running.tick
+
+    def tick(*words: Any, **more: Any) -> None:
+        original(*words, **more)
+        ticked.set()
+        if machine.standing().licensed:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def command() -> None:
+        assert ticked.wait(30)
+        Client(machine.store, machine.around).set_host(None, HOST)
+
+    monkeypatch.setattr(running, "tick", tick)
+    thread = threading.Thread(target=command)
+    thread.start()
+    try:
+        running.run(machine.client, service._report, wait=0.01)
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        thread.join()
+    assert machine.standing().reason == "lease"

@@ -142,6 +142,26 @@ def test_what_takes_away_and_is_killed_can_be_repeated(prepare: Callable[[int], 
         assert machine.standing().state == (2 if work == "rearm" else 0)
 
 
+@pytest.mark.parametrize("told", ["lease", "identity-cloned"])
+def test_a_renewal_that_is_killed_keeps_a_lease_and_can_be_repeated(tmp_path: Path, told: str) -> None:
+    """At every step of it, the old lease or the new one is in force; also where the identity changes (row 5)."""
+    publisher = Publisher()
+
+    def ready(step: int) -> Machine:
+        machine = Machine(tmp_path / str(step), publisher).leased()
+        if told == "identity-cloned":
+            machine.kms.refuse("identity-cloned")
+        return machine
+
+    machines = at_each_step(ready, lambda machine: machine.client.activate())
+    assert len(machines) > 10
+    for machine in machines:
+        assert machine.standing().licensed
+        machine.kms.answers = []
+        assert machine.client.activate().standing.licensed
+        assert leftovers(machine) == []
+
+
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
 def test_a_full_or_failing_disk_loses_nothing(
     prepare: Callable[[int], Machine], monkeypatch: pytest.MonkeyPatch, error: int
@@ -262,3 +282,42 @@ def test_damaged_lines_of_the_event_log_are_left_out(tmp_path: Path) -> None:
 def test_only_known_codes_are_logged(code: str) -> None:
     """T36: what a server wrote does not get into the log."""
     assert events.known(code) == (code if code in ("ok", "key-blocked") else "other")
+
+
+# What is set by hand for a KMS client
+
+
+@pytest.mark.parametrize(
+    ("members", "code"),
+    [
+        ({"v": 1, "name": 7}, "data-broken"),
+        ({"v": 1, "name": "kms", "port": "1688"}, "data-broken"),
+        ({"v": 1, "renewal": True}, "data-broken"),
+        ({"name": "kms"}, "data-broken"),
+        ({"v": 2, "name": "kms"}, "store-newer"),
+    ],
+)
+def test_settings_that_are_damaged_or_newer_are_named(
+    tmp_path: Path, members: dict[str, object], code: str
+) -> None:
+    machine = Machine(tmp_path, Publisher())
+    machine.install()
+    machine.file("kms.json").write_bytes(jws.write_json(members))
+    with pytest.raises(BrokenData) as caught:
+        machine.client.activate()
+    assert caught.value.refusal.code == code
+
+
+def test_settings_that_are_no_json_are_named(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, Publisher())
+    machine.install()
+    machine.file("kms.json").write_bytes(b"{")
+    with pytest.raises(BrokenData) as caught:
+        machine.client.set_host(None, "kms")
+    assert "kms.json" in caught.value.refusal.detail
+
+
+def test_settings_and_lease_can_be_read_by_everybody(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, Publisher()).leased()
+    for name in ("kms.json", "lease.json"):
+        assert machine.file(name).stat().st_mode & 0o777 == 0o644

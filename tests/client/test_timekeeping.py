@@ -218,3 +218,21 @@ def test_the_fold_survives_its_list_form() -> None:
     """As `state.json` keeps it."""
     fold = Keeper().fold
     assert Fold(*json.loads(json.dumps(list(fold)))) == fold
+
+
+@pytest.mark.parametrize(
+    ("run", "doubt", "back", "newly"),
+    [
+        (DAY, 0, CLOCK_TOLERANCE + 1, True),
+        (DAY, DAY - 1, CLOCK_TOLERANCE + 1, True),
+        (DAY, DAY, CLOCK_TOLERANCE + 1, False),
+        (DAY, 0, CLOCK_TOLERANCE, False),
+        (0, 0, CLOCK_TOLERANCE + 1, False),
+    ],
+)
+def test_doubt_is_new_unless_all_time_since_the_last_answer_ran_in_doubt(
+    run: int, doubt: int, back: int, newly: bool
+) -> None:
+    """A clock that stays wrong after an answer is not put right by asking again and again."""
+    fold = Fold(EPOCH, run, EPOCH, doubt, 1000, "boot")
+    assert timekeeping.newly_doubtful(fold, EPOCH + run - back) is newly

@@ -187,11 +187,12 @@ def test_a_damaged_file_comes_with_what_mends_it(tmp_path: Path, name: str) -> N
     assert machine.client.activate().standing.licensed
 
 
-def test_without_a_key_no_try_is_planned_and_no_event_written(tmp_path: Path) -> None:
+def test_without_a_key_and_a_host_no_try_is_planned_and_no_event_written(tmp_path: Path) -> None:
     machine = Machine(tmp_path, Publisher())
     machine.install()
-    refused("no-key-installed", machine.client.activate)
+    refused("host-not-found", machine.client.activate)
     refused("no-key-installed", machine.client.question)
+    running.tick(machine.client, lambda where, error: pytest.fail(f"{where}: {error}"), at_start=True)
     found = machine.store.state(machine.publisher.pub)
     assert found
     assert found[1].products[PRODUCT].next_try is None
@@ -215,13 +216,14 @@ def test_a_service_outlives_a_tick_that_cannot_write(tmp_path: Path, monkeypatch
     ]
     failed, stopping = list(errors), threading.Event()
 
-    def tick(*_: object, at_start: bool) -> None:
+    def tick(*_: object, at_start: bool, woken: bool) -> None:
         if errors:
             raise errors.pop(0)
         assert at_start, "the first tick that succeeds is the start"
         stopping.set()
 
     monkeypatch.setattr(running, "tick", tick)
+    monkeypatch.setattr(running, "TICK", 0)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr("threading.Event", lambda: stopping)
     reports: list[Exception] = []

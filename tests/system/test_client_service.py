@@ -91,7 +91,8 @@ def test_a_service_activates_at_its_first_start_and_stops_when_told(home: Home) 
     finally:
         service.send_signal(signal.SIGTERM)
         out, err = service.communicate(timeout=15)
-    assert (service.returncode, out, err) == (0, "", "")
+    assert (service.returncode, out) == (0, "")
+    assert [line.split()[0] for line in err.splitlines()] == ["12288", "12289"], "its log, and nothing else"
     for path in home.folder.rglob("*"):
         if path.is_file():
             data = path.read_bytes()

@@ -21,9 +21,10 @@ from volact.protocol.problems import UsageError, VolactError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from volact.client.state import State
+    from volact.client.state import Record, State
     from volact.client.timekeeping import Reading
     from volact.clock import Clock
+    from volact.protocol.policy import Policy
     from volact.protocol.trust import Granted, Roots
 
 
@@ -79,44 +80,67 @@ def standing_in(home: str, roots: Roots, product: str, parts: Mapping[str, str],
     pub = roots.pub
     policy = folder.product(home, pub, product, roots).policy
     state = folder.state(home, pub)
-    grant = folder.grant(home, pub, product, roots)
+    held = folder.held(home, pub, product, roots)
     if state is None or product not in state.products:
         return lifecycle.unlicensed("not-started")
     fold = timekeeping.observe(state.clock, reading)
     now = timekeeping.now(fold, reading.wall)
     seen = machine.fingerprint(pub, product, parts)
     doubtful = timekeeping.doubtful(fold, reading.wall)
-    return lifecycle.standing(situation(state, product, grant, seen, now, doubtful=doubtful), policy, now)
+    found = situation(state, product, held, policy, seen, now, doubtful=doubtful)
+    return lifecycle.standing(found, policy, now)
 
 
 def situation(
-    state: State, product: str, grant: Granted | None, seen: Mapping[str, str], now: int, *, doubtful: bool
+    state: State,
+    product: str,
+    held: Granted | None,
+    policy: Policy,
+    seen: Mapping[str, str],
+    now: int,
+    *,
+    doubtful: bool,
 ) -> lifecycle.Situation:
     """What `lifecycle` needs to know of a product, from what is stored and what the machine shows."""
     record = state.products[product]
     base = lifecycle.Situation(record.started, record.key_removed, doubtful=doubtful)
-    if grant is None:
+    if held is None:
         return base
-    modes = marks_on(state, grant)
+    modes = marks_on(state, held)
     blocked = None
-    if "all" in modes or not trust.still_stands(grant):
+    if "all" in modes or not trust.still_stands(held):
         blocked = now if record.blocked is None else record.blocked
+    is_lease = held.document.name == "lease"
     return base._replace(
         granted=True,
         returned="returned" in modes,
         blocked=blocked,
-        hardware=machine.at_check(grant.document["fp"], seen),
+        hardware=machine.at_check(held.document["fp"], seen),
         changed=record.changed,
+        lease_from=held.document.iat if is_lease else None,
+        lease_end=lease_end(record, held, policy) if is_lease else None,
     )
 
 
-def marks_on(state: State, grant: Granted) -> set[str]:
-    """What the status list that was taken last says of a grant: of its activation, its key, or the machine."""
-    claims = grant.document.claims
-    concerned = {
-        ("act", claims["act"]),
-        ("key", claims["key"]),
-        ("machine", claims["sub"]),
-        ("machine", state.cmid),
-    }
+def lease_end(record: Record, lease: Granted, policy: Policy) -> int:
+    """When a lease ends: as it was noted when it was stored, whatever the product's file says since.
+
+    Without such a note (a crash came between the two files) the present file counts (PROTOCOL section 3).
+    """
+    if record.lease_end is not None and record.lease == lease.document.jti:
+        return record.lease_end
+    return min(int(lease.document["exp"]), lease.document.iat + policy.validity)
+
+
+def marks_on(state: State, held: Granted) -> set[str]:
+    """What the status list that was taken last says of a grant.
+
+    Of its activation and its key, or of the host that granted it; and of the machine.
+    """
+    claims = held.document.claims
+    concerned = {("machine", claims["sub"]), ("machine", state.cmid)}
+    if held.document.name == "lease":
+        concerned.add(("host", claims["iss"]))
+    else:
+        concerned |= {("act", claims["act"]), ("key", claims["key"])}
     return {mode for kind, identifier, mode in state.marks if (kind, identifier) in concerned}

@@ -23,7 +23,7 @@ from volact.protocol import policy
 from volact.protocol.problems import Refusal, Refused, UsageError, VolactError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from volact.client.client import Activated
 
@@ -40,14 +40,21 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message[:1].upper()}{message[1:]}.", f"See `{self.prog} --help`.")
 
 
-def surroundings(environ: Mapping[str, str]) -> Surroundings:
-    """The real ones."""
+def surroundings(
+    environ: Mapping[str, str], tell: Callable[[events.Event], None] | None = None
+) -> Surroundings:
+    """The real ones; `tell` is told each event as it is logged."""
     return Surroundings(
         clock=lambda lab: clock_for(environ, lab=lab),
         facts=lambda lab: facts_for(environ, lab=lab),
         call=Caller,
         chance=random.random,
+        tell=tell or _silent,
     )
+
+
+def _silent(_event: events.Event) -> None:
+    """A command says itself what came of it."""
 
 
 def parser() -> Parser:
@@ -68,7 +75,7 @@ def parser() -> Parser:
     key = add("install-key", "install a MAK or retail key; nothing is sent")
     key.add_argument("key", metavar="KEY", help="the key, - for standard input, or @FILE")
     _add_product(key)
-    activate = add("activate", "activate a product with its key, online")
+    activate = add("activate", "activate a product online: with its key, or by the KMS host that is set")
     _add_product(activate)
     add("status", "show every product, its state and why")
     log = add("events", "show the event log")
@@ -118,10 +125,10 @@ def _with_values(words: Sequence[str]) -> list[str]:
     return found
 
 
-def client() -> Client:
-    """This machine's client."""
+def client(tell: Callable[[events.Event], None] | None = None) -> Client:
+    """This machine's client; `tell` is told each event as it is logged."""
     *system, own = reading_stores()
-    return Client(own, surroundings(os.environ), system[0] if system else None)
+    return Client(own, surroundings(os.environ, tell), system[0] if system else None)
 
 
 def reading_stores() -> list[Store]:
@@ -207,7 +214,7 @@ def _since(text: str) -> int:
 
 
 def _service(out: Console, given: argparse.Namespace) -> int | None:
-    machine = client()
+    machine = client(lambda event: out.remark(_event_line(event)))
     if not given.once:
         running.run(machine, lambda where, error: out.remark(f"{where}: {_code_of(error)}: {error}"))
         if out.json:
@@ -219,6 +226,21 @@ def _service(out: Console, given: argparse.Namespace) -> int | None:
         raise failures[0]
     _status(out, given)
     return None
+
+
+def _event_line(event: events.Event) -> str:
+    """An event as a line of the service's log (K8)."""
+    numbers = (
+        ("required", event.required),
+        ("count", event.current),
+        ("state", event.state),
+        ("minutes", event.minutes),
+        ("renewal", event.renewal // policy.MINUTE),
+        ("retry", event.retry // policy.MINUTE),
+    )
+    said = " ".join(f"{name}={value}" for name, value in numbers if value is not None)
+    words = (event.event, event.product, event.host, event.result, said)
+    return " ".join(str(word) for word in words if word != "")
 
 
 def _code_of(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The licensed machine, one use case a method (M2, M4, M5, M8, M9, rule E).
+"""The licensed machine, one use case a method (K5 to K7, K22, M2, M4, M5, M8, M9, rule E).
 
 Each method is the store's only writer while it works, and leaves files that are whole if it is interrupted.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from volact.client import contact, folder
-from volact.client.installation import Installation
+from volact.client import address, contact, folder, kms, planning
+from volact.client.installation import Installation, in_force
 from volact.protocol import ids, jws, keys, trust
 from volact.protocol import policy as policies
 from volact.protocol.problems import BrokenData, DocumentRefused, Refusal, Refused, UsageError, VolactError
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from volact.client.installation import Surroundings
     from volact.client.lifecycle import Licence
-    from volact.client.store import Label, Store
+    from volact.client.state import Record
+    from volact.client.store import Label, Settings, Store
     from volact.protocol.trust import Granted
 
 _T = TypeVar("_T")
@@ -112,28 +113,36 @@ class Client:
         with self.store.writing():
             here = self.open(pub)
             label = self.store.write_key(pub, name, key)
-            here.remember(name, here.record(name)._replace(key_removed=False, next_try=None))
+            record = here.record(name)._replace(key_removed=False, next_try=None, failed="", checkin=None)
+            here.remember(name, record)
             here.save()
         return label
 
     def remove_key(self, product: str | None = None) -> tuple[str, str]:
-        """Remove the key of a product; it is Unlicensed then (rule E), and its confirmation is set aside."""
+        """Remove the key of a product: it is a KMS client again, Unlicensed until it has a lease (rule E, K22).
+
+        Its confirmation is set aside. A lease that the key never replaced was not the key's, and stays in force.
+        """
         pub, name = self.select(product)
         with self.store.writing():
             here = self.open(pub)
             if self.store.label(pub, name) is None:
                 raise Refused(Refusal("no-key-installed"))
-            here.remember(name, here.record(name)._replace(key_removed=True, next_try=None))
+            leased = here.grant(name) is None and here.held(name) is not None
+            record = here.record(name)._replace(key_removed=not leased, next_try=None, failed="")
+            here.remember(name, record)
             here.save()
             self.store.set_grant_aside(pub, name)
             self.store.remove(pub, name, folder.PENDING, folder.KEY, folder.KEY_LABEL)
         return pub, name
 
     def activate(self, product: str | None = None) -> Activated:
-        """Activate a product online with its key; a product that is activated just hears from the publisher (M5).
+        """Activate a product online: with its key, or by the KMS host that is set (K22).
+
+        A product that its key has activated just hears from the publisher (M5); a lease is renewed.
 
         Raises:
-            Refused: the authority's refusal, or this machine's own.
+            Refused: the authority's or host's refusal, or this machine's own.
             Unreachable: if nobody answers, or somebody else.
         """
         pub, name = self.select(product)
@@ -143,14 +152,11 @@ class Client:
 
     def activate_in(self, here: Installation, product: str) -> Activated:
         """`activate`, in a publisher that is open already."""
+        if here.way(product) == planning.HOST:
+            self._ask(here, product, kms.renew)
+            return Activated(here.pub, product, here.standing(product), None)
         if not self._stands(here, product):
-            try:
-                contact.activate(here, product)
-            except Refused as refused:
-                if refused.refusal.code != "identity-cloned" or not _may_renew_identity(here):
-                    raise
-                here.renew_identity(because_told=True)
-                contact.activate(here, product)
+            self._ask(here, product, contact.activate)
         try:
             contact.fetch_status(here, product)
             failure = None
@@ -158,6 +164,75 @@ class Client:
             here.save()
             failure = error.refusal
         return Activated(here.pub, product, here.standing(product), failure)
+
+    def _ask(self, here: Installation, product: str, ask: Callable[[Installation, str], object]) -> None:
+        """Ask, and once more at once as a new machine if this identity is told to be a copy (rows 4 and 5)."""
+        try:
+            ask(here, product)
+        except Refused as refused:
+            if refused.refusal.code != "identity-cloned" or not _may_renew_identity(here):
+                raise
+            here.renew_identity(because_told=True)
+            ask(here, product)
+
+    def set_host(self, product: str | None, text: str) -> tuple[str, str, Settings]:
+        """Set a product's KMS host by hand: NAME[:PORT], [IPv6][:PORT], or :PORT for the host that is set.
+
+        A try that waits is made at once. Says publisher, product, and what is set now.
+
+        Raises:
+            UsageError: if the text is no address.
+        """
+        given = address.read(text)
+        return self._set(
+            product, lambda found: found._replace(name=given.name or found.name, port=given.port)
+        )
+
+    def clear_host(self, product: str | None = None) -> tuple[str, str, Settings]:
+        """Forget the KMS host that was set by hand, its port too."""
+        return self._set(product, lambda found: found._replace(name="", port=None))
+
+    def set_intervals(
+        self, product: str | None = None, *, renewal: int | None = None, retry: int | None = None
+    ) -> tuple[str, str, Settings]:
+        """Set own renewal or retry interval, seconds; they count until a host tells its own (K6).
+
+        Raises:
+            UsageError: outside 15 minutes to 30 days, or if the retry interval would exceed the renewal interval.
+        """
+        for given in (renewal, retry):
+            if given is not None and not policies.SHORTEST_WAIT <= given <= policies.LONGEST_RENEWAL:
+                raise UsageError(
+                    f"{given // policies.MINUTE} minutes are outside "
+                    f"{policies.SHORTEST_WAIT // policies.MINUTE} (15 minutes) to "
+                    f"{policies.LONGEST_RENEWAL // policies.MINUTE} (30 days)."
+                )
+
+        def change(found: Settings) -> Settings:
+            return found._replace(renewal=renewal or found.renewal, retry=retry or found.retry)
+
+        return self._set(product, change, own_intervals=True)
+
+    def _set(
+        self, product: str | None, change: Callable[[Settings], Settings], *, own_intervals: bool = False
+    ) -> tuple[str, str, Settings]:
+        pub, name = self.select(product)
+        with self.store.writing():
+            here = self.open(pub)
+            settings = change(self.store.settings(pub, name))
+            record = here.record(name)
+            if own_intervals:
+                record = record._replace(renewal=None, retry=None)
+                wanted = settings.retry or here.product(name).policy.retry
+                if wanted > (settings.renewal or here.product(name).policy.renewal):
+                    raise UsageError(
+                        "The retry interval would be longer than the renewal interval.",
+                        "Set the other one first: `slmgr /sai` retry, `slmgr /sri` renewal.",
+                    )
+            self.store.write_settings(pub, name, settings)
+            here.remember(name, record._replace(next_try=_planned_again(here, name, record, own_intervals)))
+            here.save()
+        return pub, name, settings
 
     def _stands(self, here: Installation, product: str) -> bool:
         """Whether there is nothing to ask for: the installed key's own activation is in force.
@@ -273,6 +348,17 @@ def installed(store: Store) -> Iterator[tuple[str, str]]:
     for pub in store.publishers():
         for name in store.products(pub):
             yield pub, name
+
+
+def _planned_again(here: Installation, product: str, record: Record, own_intervals: bool) -> int | None:
+    """The next try after a setting has changed: with a new host at once, unless all is well; never later."""
+    if record.next_try is None:
+        return None
+    if not own_intervals:
+        return record.next_try if not record.failed and here.standing(product).licensed else None
+    own = in_force(record, here.store.settings(here.pub, product), here.product(product).policy)
+    interval = own.retry if record.failed else own.renewal
+    return min(record.next_try, here.now + planning.spread(interval, here.around.chance()))
 
 
 def _may_renew_identity(here: Installation) -> bool:

@@ -14,18 +14,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from volact.calls import problem_of
-from volact.client import check, events, folder, planning, timekeeping
+from volact.client import check, events, folder, noting, timekeeping
 from volact.protocol import ids, machine, status, trust
 from volact.protocol.problems import DocumentRefused, Refusal, Refused, Unreachable, VolactError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from volact.calls import Answer, Caller
+    from volact.calls import Caller
     from volact.client.installation import Installation
-    from volact.client.lifecycle import Licence
     from volact.protocol.documents import Document
-    from volact.protocol.policy import Policy
     from volact.protocol.trust import Granted
     from volact.signing import Signer
 
@@ -87,15 +85,16 @@ def _request(here: Installation, product: str, key: Signer, seen: dict[str, str]
         "prd": product,
     }
     request = here.signer.bundle(
-        "request", {**common, "jti": _random_id(here), "sub": here.signer.kid, "key": key.kid, "fp": seen}
+        "request", {**common, "jti": random_id(here), "sub": here.signer.kid, "key": key.kid, "fp": seen}
     )
     signing_input = str(request["token"]).rpartition(".")[0]
     digest = ids.digest(signing_input.encode("ascii"))
-    proof = key.sign("key-proof", {**common, "jti": _random_id(here), "sub": here.signer.kid, "dig": digest})
+    proof = key.sign("key-proof", {**common, "jti": random_id(here), "sub": here.signer.kid, "dig": digest})
     return {**request, "proof": proof}
 
 
-def _random_id(here: Installation) -> str:
+def random_id(here: Installation) -> str:
+    """A new id, 22 characters."""
     return ids.b64u(here.around.entropy(16))
 
 
@@ -134,7 +133,7 @@ def _ask(here: Installation, caller: Caller, request: dict[str, Any]) -> Granted
     bundle = answer.bundle()
     refusal = problem_of(bundle)
     if refusal is not None:
-        raise Refused(_with_wait(refusal, answer))
+        raise Refused(noting.with_wait(refusal, answer))
     if answer.status != _OK or "token" not in bundle:
         raise Unreachable(
             Refusal("answer-nonsense", f"Status {answer.status}, and neither an answer nor a problem.")
@@ -144,21 +143,10 @@ def _ask(here: Installation, caller: Caller, request: dict[str, Any]) -> Granted
     return granted
 
 
-def _with_wait(refusal: Refusal, answer: Answer) -> Refusal:
-    """The refusal, with the header's Retry-After where the body has none."""
-    seconds = answer.headers.get("retry-after", "")
-    if any(name == "retry_after" for name, _ in refusal.extra) or not seconds.isdigit():
-        return refusal
-    return refusal._replace(extra=(*refusal.extra, ("retry_after", int(seconds[:9]))))
-
-
 def _after_refusal(here: Installation, product: str, refusal: Refusal) -> None:
     if refusal.code in _SPENT:
         here.store.remove(here.pub, product, folder.PENDING)
-    asked = dict(refusal.extra).get("retry_after")
-    wait = asked if type(asked) is int and asked > 0 else 0
-    delay = planning.retry_after(here.product(product).policy, wait, here.around.chance())
-    here.remember(product, here.record(product)._replace(next_try=here.now + delay))
+    noting.failed(here, product, refusal)
     _note(here, product, events.ANSWERED, refusal.code)
     here.save()
 
@@ -183,9 +171,10 @@ def take_up(here: Installation, granted: Granted, *, answers: bool) -> None:
     here.learn(granted)
     if answers:
         here.state = here.state._replace(clock=timekeeping.answered(here.state.clock, document.iat))
-    here.remember(product, here.record(product)._replace(fp=document["fp"], key_removed=False, next_try=None))
+    record = here.record(product).without_lease()
+    here.remember(product, record._replace(fp=document["fp"], key_removed=False, next_try=None, failed=""))
     here.save()
-    here.store.remove(here.pub, product, folder.PENDING)
+    here.store.remove(here.pub, product, folder.PENDING, folder.LEASE)
     label = here.store.label(here.pub, product)
     if here.product(product).policy.forget_key and label is not None and label.key == document["key"]:
         here.store.remove(here.pub, product, folder.KEY)
@@ -238,9 +227,11 @@ def _ids_of_interest(here: Installation) -> set[str]:
     """The ids that a list could say something about here: the machine, its activations and their keys."""
     wanted = {here.signer.kid}
     for product in here.state.products:
-        grant = here.grant(product)
-        if grant is not None:
-            wanted |= {grant.document["act"], grant.document["key"], grant.document["sub"]}
+        held = here.held(product)
+        if held is not None:
+            document = held.document
+            names = ("sub", "iss") if document.name == "lease" else ("sub", "act", "key")
+            wanted |= {document[name] for name in names}
         label = here.store.label(here.pub, product)
         if label is not None:
             wanted.add(label.key)
@@ -248,28 +239,6 @@ def _ids_of_interest(here: Installation) -> set[str]:
 
 
 def _note(here: Installation, product: str, number: int, result: str) -> None:
-    found, policy = here.standing(product), here.product(product).policy
-    events.append(here.store.home, _event(here, product, number, result, found, policy))
-
-
-def _event(
-    here: Installation, product: str, number: int, result: str, found: Licence, policy: Policy
-) -> events.Event:
     address = urlsplit(here.product(product).document["url"])
-    return events.Event(
-        time=here.now,
-        event=number,
-        result=events.known(result) if result else "",
-        publisher=here.pub,
-        product=product,
-        cmid=here.signer.kid,
-        host=f"{address.hostname}:{address.port or _HTTPS}" if address.hostname else "",
-        required=None,
-        current=None,
-        client_time=here.reading.wall,
-        virtual=here.facts.virtual,
-        state=found.state,
-        minutes=max(0, found.end - here.now) // 60 if found.end is not None else 0,
-        renewal=policy.renewal,
-        retry=policy.retry,
-    )
+    host = f"{address.hostname}:{address.port or _HTTPS}" if address.hostname else ""
+    noting.event(here, product, number, result, host)

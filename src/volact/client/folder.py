@@ -29,11 +29,13 @@ CLIENT = "client"
 IDENTITY, NEXT_IDENTITY = "identity.pem", "identity.next.pem"
 ROOT, STATE, PRODUCTS = "root.json", "state.json", "products"
 PRODUCT, GRANT, GRANT_ASIDE, PENDING = "product.json", "grant.json", "grant.aside.json", "pending.json"
+LEASE, SETTINGS = "lease.json", "kms.json"
 KEY, KEY_LABEL = "key.pem", "key.json"
 MENDS = {
     ROOT: "Installing the product's file again mends it.",
     PRODUCT: "Installing the product's file again mends it.",
     GRANT: "Remove it, then activate again.",
+    LEASE: "Remove it, then activate again.",
     STATE: "`volact client generalize` starts this machine anew.",
 }
 """What helps against a damaged file, by its name."""
@@ -106,14 +108,35 @@ def grant(home: str, pub: str, name: str, known: Roots) -> Granted | None:
     Raises:
         BrokenData: if its file is damaged or another's.
     """
-    path = product_file(home, pub, name, GRANT)
+    return _granted(product_file(home, pub, name, GRANT), "confirmation", name, known)
+
+
+def lease(home: str, pub: str, name: str, known: Roots) -> Granted | None:
+    """The stored lease of a product, whether it still stands or not; None if there is none.
+
+    Raises:
+        BrokenData: if its file is damaged or another's.
+    """
+    return _granted(product_file(home, pub, name, LEASE), "lease", name, known)
+
+
+def held(home: str, pub: str, name: str, known: Roots) -> Granted | None:
+    """What is granted: the confirmation, else the lease, else None (K22: one at a time).
+
+    Raises:
+        BrokenData: if its file is damaged or another's.
+    """
+    return grant(home, pub, name, known) or lease(home, pub, name, known)
+
+
+def _granted(path: str, kind: str, name: str, known: Roots) -> Granted | None:
     if not os.path.exists(path):
         return None
 
     def open_grant(bundle: dict[str, Any]) -> Granted:
-        granted = trust.verify(bundle, "confirmation", known)
+        granted = trust.verify(bundle, kind, known)
         if granted.document["prd"] != name:
-            raise DocumentRefused("confirmation: of another product")
+            raise DocumentRefused(f"{kind}: of another product")
         return granted
 
     return _opened(path, _salt(known), open_grant)

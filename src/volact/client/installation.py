@@ -10,7 +10,9 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from volact import signing
-from volact.client import check, folder, lifecycle, timekeeping
+from volact.calls import HostCaller
+from volact.client import check, folder, lifecycle, planning, timekeeping
+from volact.client.planning import Intervals
 from volact.client.state import Record, State
 from volact.protocol import machine, trust
 
@@ -18,11 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from volact.calls import Caller
+    from volact.client.events import Event
     from volact.client.folder import Product
     from volact.client.lifecycle import Licence
-    from volact.client.store import Store
+    from volact.client.store import Settings, Store
     from volact.clock import Clock
     from volact.facts import Facts
+    from volact.protocol.policy import Policy
     from volact.protocol.trust import Granted, Roots
 
 
@@ -35,6 +39,8 @@ class Surroundings(NamedTuple):
         call: opens a connection to a server at an address, whose key is one of these.
         chance: a number from 0 to 1, for spreading tries.
         entropy: random bytes.
+        call_host: opens a connection to a KMS host at a name and port.
+        tell: is told each event as it is logged.
     """
 
     clock: Callable[[bool], Clock]
@@ -42,6 +48,15 @@ class Surroundings(NamedTuple):
     call: Callable[[str, Sequence[str]], Caller]
     chance: Callable[[], float]
     entropy: Callable[[int], bytes] = os.urandom
+    call_host: Callable[[str, int], HostCaller] = HostCaller
+    tell: Callable[[Event], None] = lambda _event: None
+
+
+def in_force(record: Record | None, own: Settings, policy: Policy) -> Intervals:
+    """Renewal and retry interval in force: a host's, else own ones, else the product's (K6)."""
+    renewal = (record.renewal if record else None) or own.renewal or policy.renewal
+    retry = (record.retry if record else None) or own.retry or policy.retry
+    return Intervals(renewal, min(retry, renewal))
 
 
 class Installation:
@@ -98,16 +113,36 @@ class Installation:
         """Its stored confirmation."""
         return folder.grant(self.store.home, self.pub, product, self.roots)
 
+    def held(self, product: str) -> Granted | None:
+        """Its stored confirmation, else its lease."""
+        return folder.held(self.store.home, self.pub, product, self.roots)
+
+    def newly_doubtful(self) -> bool:
+        """Whether the machine's clock came in doubt since the last signed answer."""
+        return timekeeping.newly_doubtful(self.state.clock, self.reading.wall)
+
+    def way(self, product: str) -> str:
+        """Whom the product is activated by (K22): its key, or a KMS host, or nobody here."""
+        if self.store.label(self.pub, product) is not None:
+            return planning.KEY if self.store.key(self.pub, product) is not None else planning.NOBODY
+        return planning.NOBODY if self.grant(product) is not None else planning.HOST
+
+    def intervals(self, product: str) -> Intervals:
+        """Renewal and retry interval in force: a host's, else own ones, else the product's (K6)."""
+        record = self.state.products[product]
+        return in_force(record, self.store.settings(self.pub, product), self.product(product).policy)
+
     def fingerprint(self, product: str) -> dict[str, str]:
         """What this machine shows for a product."""
         return machine.fingerprint(self.pub, product, self.facts.values)
 
     def standing(self, product: str) -> Licence:
         """The product's state."""
+        seen, policy = self.fingerprint(product), self.product(product).policy
         doubtful = timekeeping.doubtful(self.state.clock, self.reading.wall)
-        seen = self.fingerprint(product)
-        found = check.situation(self.state, product, self.grant(product), seen, self.now, doubtful=doubtful)
-        return lifecycle.standing(found, self.product(product).policy, self.now)
+        held = self.held(product)
+        found = check.situation(self.state, product, held, policy, seen, self.now, doubtful=doubtful)
+        return lifecycle.standing(found, policy, self.now)
 
     def record(self, product: str) -> Record:
         """What is remembered of a product."""
@@ -118,8 +153,13 @@ class Installation:
         self.state = self.state._replace(products={**self.state.products, product: record})
 
     def learn(self, granted: Granted) -> None:
-        """Take from a verified document what it says besides: its time, and later root documents."""
-        times = [document.iat for document in (granted.document, *granted.chain, *granted.roots.documents)]
+        """Take from a verified document what it says besides: its time, and later root documents.
+
+        A KMS host's own dates say nothing; those of the keys above it do (PROTOCOL section 8).
+        """
+        signed = (*granted.chain, *granted.roots.documents)
+        by_host = granted.document.name in ("host", "lease")
+        times = [document.iat for document in (signed if by_host else (granted.document, *signed))]
         self.state = self.state._replace(clock=timekeeping.signed(self.state.clock, max(times)))
         if len(granted.roots.documents) > len(self.roots.documents):
             self.roots = granted.roots
@@ -151,11 +191,14 @@ class Installation:
         self.state = self.state._replace(cmid=self.signer.kid, identity_at=at)
         for product in self.store.products(self.pub):
             self.store.remove(self.pub, product, folder.PENDING)
+        for product, record in self.state.products.items():
+            self.remember(product, record._replace(checkin=None))
         self.store.change_identity(self.signer, self.state)
 
     def start_again(self, product: str, *, rearms: int) -> None:
-        """Begin a product's initial grace anew on this very machine; a confirmation is set aside."""
+        """Begin a product's initial grace anew on this very machine; what was granted is set aside."""
         self.store.set_grant_aside(self.pub, product)
+        self.store.remove(self.pub, product, folder.LEASE)
         self.remember(product, Record(self.now, self.fingerprint(product), rearms))
 
     def _look_at_hardware(self) -> None:
@@ -171,8 +214,8 @@ class Installation:
             self.renew_identity()
 
     def _is_foreign(self, product: str) -> bool:
-        grant = self.grant(product)
-        baseline = grant.document["fp"] if grant else self.record(product).fp
+        held = self.held(product)
+        baseline = held.document["fp"] if held else self.record(product).fp
         return machine.own_key(baseline, self.fingerprint(product)) == machine.FOREIGN
 
     def _note(self, product: str) -> None:
@@ -180,12 +223,12 @@ class Installation:
 
         A moment that lies ahead was noted by a clock that was wrong, so it counts from now on (F17).
         """
-        grant, record = self.grant(product), self.record(product)
+        held, record = self.held(product), self.record(product)
         changed = blocked = None
-        if grant is not None:
-            if machine.at_check(grant.document["fp"], self.fingerprint(product)) == machine.CHANGED:
+        if held is not None:
+            if machine.at_check(held.document["fp"], self.fingerprint(product)) == machine.CHANGED:
                 changed = self._not_ahead(record.changed)
-            if "all" in check.marks_on(self.state, grant) or not trust.still_stands(grant):
+            if "all" in check.marks_on(self.state, held) or not trust.still_stands(held):
                 blocked = self._not_ahead(record.blocked)
         started = min(record.started, self.now)
         self.remember(product, record._replace(started=started, changed=changed, blocked=blocked))

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from volact.client import check, folder, lifecycle
+from volact.client.installation import in_force
 from volact.protocol import ids, machine
 from volact.protocol.problems import VolactError
 
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
 
     from volact.client.installation import Surroundings
     from volact.client.lifecycle import Licence
-    from volact.client.store import Store
+    from volact.client.state import Record
+    from volact.client.store import Settings, Store
     from volact.facts import Facts
     from volact.protocol.policy import Policy
+    from volact.protocol.trust import Granted
 
 KMS = "kms"
 """The channel of a product without a key (K22)."""
@@ -54,6 +57,7 @@ class Row(NamedTuple):
         thin: whether too little is seen to recognise this machine after a rebuild.
         problem: what is wrong with the files; empty if nothing is.
         other_key: whether the activation is another key's than the installed one's.
+        kms: what `/dlv` says of the product as a KMS client.
     """
 
     members: dict[str, Any]
@@ -65,6 +69,41 @@ class Row(NamedTuple):
     thin: bool = False
     problem: str = ""
     other_key: bool = False
+    kms: Kms | None = None
+
+
+class Kms(NamedTuple):
+    """A product as a KMS client: whom it asks, how often, and what it was told.
+
+    Attributes:
+        host: host:port; None if none is set.
+        set_by: how the host is known: ``hand``; None if none is.
+        answered: host:port of the one that granted last.
+        heard: when it did.
+        renewal: renewal interval in force, seconds.
+        renewal_from: whose it is: ``host``, ``own`` or ``product``.
+        retry: retry interval in force, seconds.
+        retry_from: whose that is.
+        lease_ends: when the lease ends; None if there is none.
+        counted: what a host said last that it counts.
+        failed: code of the last try, if it failed.
+    """
+
+    host: str | None
+    set_by: str | None
+    answered: str | None
+    heard: int | None
+    renewal: int
+    renewal_from: str
+    retry: int
+    retry_from: str
+    lease_ends: int | None
+    counted: int | None
+    failed: str | None
+
+    def members(self) -> dict[str, Any]:
+        """What ``/dlv --json`` holds of it, under ``kms``."""
+        return {**self._asdict(), "heard": moment(self.heard), "lease_ends": moment(self.lease_ends)}
 
 
 def rows(stores: Sequence[Store], around: Surroundings) -> list[Row]:
@@ -95,21 +134,25 @@ def _whole_row(store: Store, pub: str, product: str, around: Surroundings, membe
     standing = check.standing_in(
         store.home, roots, product, facts.values, check.look(around.clock(roots.lab))
     )
-    state, grant, label = (
+    state, held, label = (
         folder.state(store.home, pub),
-        folder.grant(store.home, pub, product, roots),
+        folder.held(store.home, pub, product, roots),
         store.label(pub, product),
     )
     record = state.products.get(product) if state else None
+    leased = held is not None and held.document.name == "lease"
+    kms = _kms(store.settings(pub, product), record, held if leased else None, installed.policy)
+    channel = label.kind if label else KMS if leased or not held else None
     members.update(
         cmid=state.cmid if state else None,
-        channel=label.kind if label else None if grant else KMS,
+        channel=channel,
         partial_key=label.label if label else None,
-        granted=moment(grant.document.iat) if grant else None,
+        granted=moment(held.document.iat) if held else None,
         next_try=moment(record.next_try) if record else None,
+        host=kms.host,
         iid=_iid(store, pub, product),
         virtual=facts.virtual,
-        grant=grant.bundle() if grant else None,
+        grant=held.bundle() if held else None,
     )
     return Row(
         _with_standing(members, standing),
@@ -119,8 +162,30 @@ def _whole_row(store: Store, pub: str, product: str, around: Surroundings, membe
         rearms_left=max(0, installed.policy.rearms - (record.rearms if record else 0)),
         unreadable=facts.unreadable,
         thin=_is_thin(pub, product, facts),
-        other_key=bool(label and grant and label.key != grant.document["key"]),
+        other_key=bool(label and held and not leased and label.key != held.document["key"]),
+        kms=kms,
     )
+
+
+def _kms(own: Settings, record: Record | None, lease: Granted | None, policy: Policy) -> Kms:
+    renewal, retry = in_force(record, own, policy)
+    return Kms(
+        host=str(own.host) if own.host else None,
+        set_by="hand" if own.host else None,
+        answered=record.host or None if record else None,
+        heard=record.heard if record else None,
+        renewal=renewal,
+        renewal_from=_whose(record.renewal if record else None, own.renewal),
+        retry=retry,
+        retry_from=_whose(record.retry if record else None, own.retry),
+        lease_ends=check.lease_end(record, lease, policy) if record and lease else None,
+        counted=record.counted if record else None,
+        failed=record.failed or None if record else None,
+    )
+
+
+def _whose(told: int | None, own: int | None) -> str:
+    return "host" if told else "own" if own else "product"
 
 
 def _with_standing(members: dict[str, Any], standing: Licence) -> dict[str, Any]:
@@ -185,15 +250,33 @@ def details(row: Row) -> Iterator[str]:
     yield f"Installation ID (IID): {members['iid'] or '- (no request is pending)'}"
     yield f"Remaining rearm count: {row.rearms_left}"
     yield f"Virtual machine: {'yes' if members['virtual'] else 'no'}"
-    if row.policy:
-        yield f"Renewal interval: {row.policy.renewal // 60} minutes"
-        yield f"Retry interval: {row.policy.retry // 60} minutes"
+    if row.kms:
+        yield from _kms_details(row.kms, asks_host=members["channel"] == KMS)
     if row.unreadable:
         yield f"Only an administrator can read: {', '.join(row.unreadable)}"
     if row.thin:
         yield "Fingerprint: thin; after a rebuild this machine would not be recognised"
 
 
+def _kms_details(kms: Kms, *, asks_host: bool) -> Iterator[str]:
+    if asks_host:
+        by_hand = f"{kms.host} (set by hand)"
+        yield f"KMS host: {by_hand if kms.host else '- (none is set: `slmgr /skms NAME[:PORT]`)'}"
+    yield f"Renewal interval: {kms.renewal // 60} minutes ({_WHOSE[kms.renewal_from]})"
+    yield f"Retry interval: {kms.retry // 60} minutes ({_WHOSE[kms.retry_from]})"
+    if not asks_host:
+        return
+    if kms.lease_ends is not None:
+        yield f"Lease ends: {moment(kms.lease_ends)}"
+    if kms.heard is not None:
+        yield f"Last granted: {moment(kms.heard)} by {kms.answered}"
+    if kms.counted is not None:
+        yield f"Count at the KMS host, as it last said: {kms.counted}"
+    if kms.failed:
+        yield f"Last try: {kms.failed}"
+
+
+_WHOSE = {"host": "told by the KMS host", "own": "set on this machine", "product": "the product's"}
 _CHANNELS = {"mak": "MAK", "retail": "Retail", KMS: "KMS client"}
 
 

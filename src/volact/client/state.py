@@ -14,7 +14,8 @@ from volact.protocol.ids import Jwk
 from volact.protocol.problems import BrokenData
 from volact.protocol.values import NamedTuple
 
-VERSION = 1
+VERSION = 2
+"""2: leases (K22). A file of version 1 is read; what it lacks has its default."""
 NAME = "state"
 LIMIT = 256 * 1024
 
@@ -29,7 +30,16 @@ class Record(NamedTuple):
         key_removed: whether its key was removed.
         changed: when the hardware was first seen to have changed.
         blocked: when a block of its grant was learned.
-        next_try: before which moment no further activation is tried.
+        next_try: before which moment no further activation or renewal is tried.
+        failed: code of the refusal that the last try came to; empty after a success.
+        lease: jti of the lease that was stored last.
+        lease_end: when it ends: by itself, or by the product's validity when it was stored.
+        heard: when a KMS host last granted one.
+        host: the host that did, host:port, for people.
+        renewal: renewal interval that a host told, seconds; None if none did, or own ones were set since.
+        retry: retry interval, likewise.
+        counted: what the host counted, when it last said so.
+        checkin: req, prev, fp and vm of a check-in that may have been sent and whose answer did not come.
     """
 
     started: int
@@ -39,6 +49,19 @@ class Record(NamedTuple):
     changed: int | None = None
     blocked: int | None = None
     next_try: int | None = None
+    failed: str = ""
+    lease: str | None = None
+    lease_end: int | None = None
+    heard: int | None = None
+    host: str = ""
+    renewal: int | None = None
+    retry: int | None = None
+    counted: int | None = None
+    checkin: dict[str, Any] | None = None
+
+    def without_lease(self) -> Record:
+        """The record after its lease was set aside, with what a host told."""
+        return self._replace(lease=None, lease_end=None, renewal=None, retry=None, counted=None, checkin=None)
 
 
 class State(NamedTuple):
@@ -101,7 +124,7 @@ def read(bundle: dict[str, Any], where: str) -> State:
         raise BrokenData(f"{where} is not complete.") from None
 
 
-def check_version(members: dict[str, Any], where: str) -> None:
+def check_version(members: dict[str, Any], where: str, newest: int = VERSION) -> None:
     """Refuse a file that a newer version wrote, before a member of it is looked at.
 
     Raises:
@@ -110,5 +133,5 @@ def check_version(members: dict[str, Any], where: str) -> None:
     version = members.get("v")
     if type(version) is not int:
         raise BrokenData(f"{where} says no version.")
-    if version > VERSION:
-        raise BrokenData(f"{where} has version {version}; this is {VERSION}.", "store-newer")
+    if version > newest:
+        raise BrokenData(f"{where} has version {version}; this is {newest}.", "store-newer")

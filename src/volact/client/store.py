@@ -9,17 +9,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from volact import signing
 from volact.client import folder, state
+from volact.client.address import Address
 from volact.files import PRIVATE, flush_folder, make_folder, write_durably
 from volact.protocol import ids, jws, keys, trust
+from volact.protocol.policy import DEFAULT_PORT
 from volact.protocol.problems import BrokenData, DocumentRefused, Refusal, Refused
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from volact.client.state import State
     from volact.signing import Signer
 
+LABEL_VERSION = 1
+SETTINGS_VERSION = 1
 LOCK = ".lock"
 LOCK_PATIENCE = 20.0
 _LOCK_TICK = 0.05
@@ -49,6 +53,27 @@ class Label(NamedTuple):
     key: str
 
 
+class Settings(NamedTuple):
+    """What an administrator set for a product as a KMS client (rule S).
+
+    Attributes:
+        name: the host's name or address; empty if none is set.
+        port: its port; None if none is set.
+        renewal: own renewal interval, seconds; None if none is set.
+        retry: own retry interval, likewise.
+    """
+
+    name: str = ""
+    port: int | None = None
+    renewal: int | None = None
+    retry: int | None = None
+
+    @property
+    def host(self) -> Address | None:
+        """The host that is set; a port alone is none."""
+        return Address(self.name, DEFAULT_PORT if self.port is None else self.port) if self.name else None
+
+
 class Store:
     """The client's files in one home."""
 
@@ -57,7 +82,7 @@ class Store:
         self.home = home
         self._patience = patience
 
-    @contextmanager
+    @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """Be the only writer, in a folder without leftovers of a writer that was killed.
 
@@ -161,6 +186,11 @@ class Store:
         path = self._product_file(granted.roots.pub, granted.document["prd"], folder.GRANT)
         self._write(path, granted.bundle())
 
+    def write_lease(self, granted: trust.Granted) -> None:
+        """Store a lease; it replaces the one before."""
+        path = self._product_file(granted.roots.pub, granted.document["prd"], folder.LEASE)
+        self._write(path, granted.bundle())
+
     def set_grant_aside(self, pub: str, product: str) -> None:
         """Take a confirmation out of force; it is kept beside, and can be applied by hand where it fits."""
         path = self._product_file(pub, product, folder.GRANT)
@@ -224,7 +254,7 @@ class Store:
             members = trust.read_bundle(folder.read_file(str(path)))
         except DocumentRefused as error:
             raise BrokenData(f"{path}: {error.refusal.detail}.") from None
-        state.check_version(members, str(path))
+        state.check_version(members, str(path), LABEL_VERSION)
         label = Label(*(str(members.get(name, "")) for name in Label._fields))
         if label.kind not in keys.KINDS.values() or not label.label or not ids.is_thumbprint(label.key):
             raise BrokenData(f"{path} is not complete.")
@@ -236,8 +266,33 @@ class Store:
         label = Label(key.kind, key.label, signer.kid)
         write_durably(self._product_file(pub, product, folder.KEY), signer.pem(), PRIVATE)
         path = self._product_file(pub, product, folder.KEY_LABEL)
-        self._write(path, {"v": state.VERSION, **label._asdict()})
+        self._write(path, {"v": LABEL_VERSION, **label._asdict()})
         return label
+
+    def settings(self, pub: str, product: str) -> Settings:
+        """What was set by hand for a product as a KMS client; they stay through `/rearm` and in an image.
+
+        Raises:
+            BrokenData: if the file is damaged or newer.
+        """
+        path = self._product_file(pub, product, folder.SETTINGS)
+        if not path.exists():
+            return Settings()
+        try:
+            members = trust.read_bundle(folder.read_file(str(path)))
+        except DocumentRefused as error:
+            raise BrokenData(f"{path}: {error.refusal.detail}. Remove it, then set the host again.") from None
+        state.check_version(members, str(path), SETTINGS_VERSION)
+        found = Settings(**{name: members[name] for name in Settings._fields if name in members})
+        numbers = [number for number in found[1:] if number is not None]
+        if type(found.name) is not str or any(type(number) is not int for number in numbers):
+            raise BrokenData(f"{path} is not complete. Remove it, then set the host again.")
+        return found
+
+    def write_settings(self, pub: str, product: str, settings: Settings) -> None:
+        """Store what was set by hand."""
+        path = self._product_file(pub, product, folder.SETTINGS)
+        self._write(path, {"v": SETTINGS_VERSION, **settings._asdict()})
 
     def remove(self, pub: str, product: str, *names: str) -> None:
         """Remove files of a product that are there."""
@@ -248,12 +303,28 @@ class Store:
     def forget(self, pub: str) -> None:
         """Remove identity, state, grants and requests of a publisher: what must not be in an image (M4)."""
         for product in self.products(pub):
-            self.remove(pub, product, folder.GRANT, folder.GRANT_ASIDE, folder.PENDING)
+            self.remove(pub, product, folder.GRANT, folder.GRANT_ASIDE, folder.LEASE, folder.PENDING)
         base = Path(folder.publisher_folder(self.home, pub))
         # The state first: an identity without a state is a machine that has not started.
         for name in (folder.STATE, folder.NEXT_IDENTITY, folder.IDENTITY):
             (base / name).unlink(missing_ok=True)
         flush_folder(base)
+
+    def fingerprints(self) -> tuple[tuple[str, int, int], ...]:
+        """Which files are there now: a cheap look that another command's write changes.
+
+        Every file is replaced by a rename, which changes its folder; of `state.json`, the file itself is looked
+        at, for beside it lies what the service alone writes.
+        """
+        found = []
+        for path in [
+            *Path(self.home, folder.CLIENT).glob(f"*/{folder.PRODUCTS}/*"),
+            *Path(self.home, folder.CLIENT).glob(f"*/{folder.STATE}"),
+        ]:
+            with contextlib.suppress(OSError):
+                stat = path.stat()
+                found.append((str(path), stat.st_mtime_ns, stat.st_ino))
+        return tuple(sorted(found))
 
     def _product_file(self, pub: str, product: str, name: str) -> Path:
         return Path(folder.product_file(self.home, pub, product, name))

@@ -68,6 +68,14 @@ def doubtful(fold: Fold, wall: int) -> bool:
     return wall < max(fold.answered + fold.run, fold.highest) - CLOCK_TOLERANCE
 
 
+def newly_doubtful(fold: Fold, wall: int) -> bool:
+    """Whether the doubt is younger than the last signed answer, so that another answer may help.
+
+    A clock that was wrong when the answer came and stays wrong is in doubt for all the time that ran since.
+    """
+    return doubtful(fold, wall) and fold.doubt < fold.run
+
+
 def now(fold: Fold, wall: int) -> int:
     """The time that counts; `fold` has observed the reading that `wall` is from."""
     signed = fold.answered + fold.run
