@@ -1,11 +1,14 @@
 """The classic switches (rule S): words, labels, ``--json`` on each, PRODUCT where it is needed."""
 
 import io
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from client.commands import Terminal
+from client.kms_server import KmsHost, KmsServer
 from client.publisher import PRODUCT, request_of
 from client.server import Server, send
 from volact import slmgr
@@ -65,7 +68,7 @@ def test_every_switch_answers_in_json(terminal: Terminal) -> None:
     assert terminal.slmgr("/rearm", "--json").json["rearms_left"] == 2
     assert terminal.slmgr("/upk", "--json").json["product"] == PRODUCT
     assert terminal.slmgr("/xpr", "--json").json["state"] == 0
-    assert terminal.slmgr("/ato", "--json").json["code"] == "no-key-installed"
+    assert terminal.slmgr("/ato", "--json").json["code"] == "host-not-found"
     assert terminal.slmgr("/atp", "no-such-file", "--json").json["code"] == "not-readable"
     assert terminal.slmgr("--json").json["switches"] == [f"/{name}" for name in slmgr.SWITCHES]
 
@@ -98,10 +101,146 @@ def test_dlv_names_the_parts_that_only_an_administrator_sees(
     assert "Only an administrator can read: uuid, board" in terminal.slmgr("/dlv").out
 
 
+# A KMS client
+
+
+@pytest.fixture
+def kms(tmp_path: Path, terminal: Terminal) -> Iterator[KmsServer]:
+    terminal.publisher.iat = int(time.time()) - 100
+    host = KmsHost(terminal.publisher)
+    host.clock = lambda: int(time.time())
+    with KmsServer(tmp_path / "kms-tls", host) as running:
+        yield running
+
+
+@pytest.mark.sockets
+def test_a_kms_client_is_set_up_with_the_classic_switches(terminal: Terminal, kms: KmsServer) -> None:
+    """/skms, /ato, /dli, /dlv, /xpr, /ckms."""
+    terminal.installed()
+    assert "KMS host: - (none is set" in terminal.slmgr("/dlv").out
+    said = terminal.slmgr("/skms", f"127.0.0.1:{kms.port}")
+    assert (said.code, said.out) == (0, f"The KMS host of {PRODUCT} is 127.0.0.1:{kms.port}.\n")
+    assert "Product activated successfully: Licensed." in terminal.slmgr("/ato").out
+    assert "License Status: Licensed (1)" in terminal.slmgr("/dli").out
+    assert "Licensed until 20" in terminal.slmgr("/xpr").out
+    long = terminal.slmgr("/dlv").out
+    for line in (
+        "Channel: KMS client",
+        f"KMS host: 127.0.0.1:{kms.port} (set by hand)",
+        "Renewal interval: 10080 minutes (told by the KMS host)",
+        "Retry interval: 120 minutes (told by the KMS host)",
+        "Count at the KMS host, as it last said: 25",
+        "Lease ends: 20",
+        "Last granted: 20",
+        "Next try: 20",
+        "Client Machine ID (CMID): ",
+    ):
+        assert line in long
+    assert terminal.slmgr("/ckms").code == 0
+    said = terminal.slmgr("/ato", "--json")
+    assert (said.code, said.json["code"]) == (1, "host-not-found")
+    assert terminal.slmgr("/dli", "--json").json["state"] == 1
+
+
+@pytest.mark.sockets
+def test_a_kms_client_answers_in_json(terminal: Terminal, kms: KmsServer) -> None:
+    terminal.installed()
+    said = terminal.slmgr("/skms", f"127.0.0.1:{kms.port}", "--json").json
+    assert said == {
+        "publisher": terminal.publisher.pub,
+        "product": PRODUCT,
+        "host": f"127.0.0.1:{kms.port}",
+        "port": kms.port,
+        "renewal": None,
+        "retry": None,
+    }
+    assert terminal.slmgr("/sai", "15", "--json").json["retry"] == 900
+    assert terminal.slmgr("/sri", "43200", "--json").json["renewal"] == 30 * 86400
+    before = terminal.slmgr("/dlv", "--json").json["kms"]
+    assert (before["renewal_from"], before["retry_from"], before["retry"]) == ("own", "own", 900)
+    kms.host.too_few(7)
+    said = terminal.slmgr("/ato", "--json")
+    assert (said.code, said.json["code"]) == (1, "count-insufficient")
+    assert (said.json["count"], said.json["required"]) == (7, 25)
+    assert "count-insufficient" in terminal.slmgr("/dlv").out
+    assert terminal.slmgr("/ato", "--json").json["state"] == 1
+    found = terminal.slmgr("/dlv", "--json").json
+    assert (found["renewal"], found["retry"]) == (604800, 7200)
+    assert found["kms"]["host"] == found["host"] == f"127.0.0.1:{kms.port}"
+    assert (found["kms"]["set_by"], found["kms"]["renewal_from"]) == ("hand", "host")
+    assert (found["kms"]["counted"], found["kms"]["failed"]) == (25, None)
+    assert found["kms"]["lease_ends"] == found["expires"]
+    row = terminal.client("status", "--json").json["products"][0]
+    assert (row["channel"], row["reason"], row["host"]) == ("kms", "lease", found["host"])
+    assert row["grant"].keys() == {"token", "chain", "roots"}
+    assert row["next_try"] > row["granted"]
+    assert terminal.slmgr("/ckms", "--json").json["host"] is None
+    assert terminal.slmgr("/skms", ":1700", "--json").json["port"] == 1700
+
+
+@pytest.mark.sockets
+def test_run_once_activates_by_the_host_and_logs_what_was_sent_and_answered(
+    terminal: Terminal, kms: KmsServer
+) -> None:
+    """K8: each try is an event, in the log too."""
+    terminal.installed().slmgr("/skms", f"127.0.0.1:{kms.port}")
+    kms.host.too_few(7)
+    said = terminal.client("run", "--once")
+    assert said.code == 1
+    first, second = said.err.splitlines()[:2]
+    assert first.startswith(f"12288 {PRODUCT} 127.0.0.1:{kms.port} state=2")
+    assert second.startswith(f"12289 {PRODUCT} 127.0.0.1:{kms.port} count-insufficient required=25 count=7 ")
+    assert second.endswith("renewal=10080 retry=120")
+    assert terminal.client("run", "--once", "--json").json["products"][0]["state"] == 1
+    assert terminal.client("run", "--once", "--json").json["products"][0]["state"] == 1
+    assert len(kms.requests) == 2, "what is licensed is not renewed at each start"
+
+
+@pytest.mark.parametrize("minutes", ["14", "43201", "0", "-1", "x", "", "1.5", "٣٠", "99999999999"])
+@pytest.mark.parametrize("switch", ["/sai", "/sri"])
+def test_intervals_are_fifteen_minutes_to_thirty_days(terminal: Terminal, switch: str, minutes: str) -> None:
+    """K6."""
+    said = terminal.installed().slmgr(switch, minutes, "--json")
+    assert (said.code, said.json["code"]) == (2, "usage")
+
+
+def test_the_retry_interval_is_not_longer_than_the_renewal_interval(terminal: Terminal) -> None:
+    terminal.installed()
+    assert terminal.slmgr("/sri", "119").code == 2, "the product's retry interval is 120 minutes"
+    assert terminal.slmgr("/sai", "10081").code == 2
+    for switch, minutes in (("/sai", "10080"), ("/sai", "15"), ("/sri", "15"), ("/sri", "43200")):
+        assert terminal.slmgr(switch, minutes).code == 0
+    long = terminal.slmgr("/dlv").out
+    assert "Renewal interval: 43200 minutes (set on this machine)" in long
+    assert "Retry interval: 15 minutes (set on this machine)" in long
+
+
+@pytest.mark.parametrize("word", ["https://kms", "kms:0", "::1", "a b"])
+def test_a_host_that_is_no_address_is_refused_before_anything_is_stored(
+    terminal: Terminal, word: str
+) -> None:
+    said = terminal.installed().slmgr("/skms", word, "--json")
+    assert (said.code, said.json["code"]) == (2, "usage")
+    assert terminal.slmgr("/dli", "--json").json["host"] is None
+
+
 def test_with_several_products_the_last_word_names_one(terminal: Terminal) -> None:
     terminal.installed("com.example.cad", "com.example.cam")
     key = terminal.publisher.key().text()
-    for words in (["/ipk", key], ["/upk"], ["/ato"], ["/dli"], ["/dlv"], ["/xpr"], ["/dti"], ["/rearm"]):
+    for words in (
+        ["/ipk", key],
+        ["/upk"],
+        ["/ato"],
+        ["/dli"],
+        ["/dlv"],
+        ["/xpr"],
+        ["/dti"],
+        ["/rearm"],
+        ["/skms", "kms"],
+        ["/ckms"],
+        ["/sai", "15"],
+        ["/sri", "15"],
+    ):
         said = terminal.slmgr(*words, "--json")
         assert (said.code, said.json["code"]) == (1, "product-ambiguous")
         assert "com.example.cad, com.example.cam" in said.json["detail"]
@@ -111,10 +250,11 @@ def test_with_several_products_the_last_word_names_one(terminal: Terminal) -> No
     request = terminal.folder / "request"
     assert terminal.slmgr("/dti", str(request), "com.example.cam").code == 0
     assert request.exists()
+    assert terminal.slmgr("/skms", "kms", "com.example.cam", "--json").json["product"] == "com.example.cam"
     assert terminal.slmgr("/dli", "com.example.none", "--json").json["code"] == "product-not-installed"
 
 
-@pytest.mark.parametrize("words", [["/atoo"], ["/skms", "host"], ["machine-7", "/dli"], ["ato"], ["--ato"]])
+@pytest.mark.parametrize("words", [["/atoo"], ["machine-7", "/dli"], ["ato"], ["--ato"]])
 def test_an_unknown_switch_says_so(terminal: Terminal, words: list[str]) -> None:
     said = terminal.slmgr(*words, "--json")
     assert said.code == 2
@@ -126,7 +266,9 @@ def test_the_nearest_switch_is_named(terminal: Terminal) -> None:
     assert "did you mean '/rearm'" in terminal.slmgr("/reram").err
 
 
-@pytest.mark.parametrize("words", [["/ipk"], ["/ato", "a", "b"], ["/atp"], ["/dti", "a", "b", "c"]])
+@pytest.mark.parametrize(
+    "words", [["/ipk"], ["/ato", "a", "b"], ["/atp"], ["/dti", "a", "b", "c"], ["/skms"], ["/sai"]]
+)
 def test_too_few_or_too_many_words_are_usage(terminal: Terminal, words: list[str]) -> None:
     assert terminal.slmgr(*words).code == 2
 
@@ -156,3 +298,12 @@ def test_ato_activates_and_says_what_became_of_the_status_list(terminal: Termina
 def test_ato_says_when_the_authority_is_not_there(terminal: Terminal) -> None:
     terminal.installed().slmgr("/ipk", terminal.publisher.key().text())
     assert terminal.slmgr("/ato").code == 3
+
+
+def test_a_hosts_switch_without_a_host_says_what_to_do(terminal: Terminal) -> None:
+    said = terminal.slmgr("/sprt", "1688", "--json")
+    assert (said.code, said.json["code"]) == (1, "not-set-up")
+    assert "kmshost init" in said.json["detail"]
+    assert terminal.slmgr("/sprt", "1688", "--role", "client", "--json").code == 2
+    assert terminal.slmgr("/dli", "--role", "vamt", "--json").code == 2
+    assert terminal.slmgr("--role", "kmshost", "--json").code == 2

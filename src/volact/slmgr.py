@@ -1,11 +1,15 @@
 """``slmgr``: the classic switches, with ``/`` or ``-``, on this machine (rule S).
 
-Each switch calls one method of the client and prints in the words of rules E and S; ``--json`` prints the same
-as one JSON value. Of a key only the last group is ever shown.
+Each switch calls one method of the client or of the KMS host and prints in the words of rules E and S; ``--json``
+prints the same as one JSON value. Of a key only the last group is ever shown.
+
+Where a machine has both roles, a host's switches, `/dli` and `/dlv` address the host (`/dlv` prints both), `/ipk`
+follows the key's kind, all others the client; ``--role client|kmshost`` overrides (DESIGN section 5).
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -16,26 +20,47 @@ from volact.client import cli, reporting
 from volact.client.folder import read_file
 from volact.console import DONE, USAGE, Console
 from volact.files import write_durably
-from volact.protocol import jws
+from volact.protocol import jws, keys
+from volact.protocol.policy import MINUTE
 from volact.protocol.problems import BrokenData, Refusal, Refused, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from volact.client.store import Settings
+
+_MOST_DIGITS = 10
+
+
+CLIENT, KMSHOST = "client", "kmshost"
+_ROLES = (CLIENT, KMSHOST)
+
 
 class Switch(NamedTuple):
-    """A switch: what it takes, how many words that may be (PRODUCT not counted), what it does, and its help."""
+    """A switch.
+
+    Attributes:
+        words: what it takes, for people.
+        least: how few words that may be, PRODUCT not counted.
+        most: how many.
+        run: what it does on the client; None for a host's own switch.
+        help: one line.
+        host: the name in `kmshost.switches` of what it does on a KMS host; empty if it is none of a host's.
+        host_first: whether it addresses the host where a machine has both.
+    """
 
     words: str
     least: int
     most: int
-    run: Callable[[Console, list[str], str | None], None]
+    run: Callable[[Console, list[str], str | None], None] | None
     help: str
+    host: str = ""
+    host_first: bool = False
 
 
 def usage() -> str:
     """What ``slmgr`` says without a switch."""
-    lines = ["usage: slmgr SWITCH [WORDS] [PRODUCT] [--json]", ""]
+    lines = ["usage: slmgr SWITCH [WORDS] [PRODUCT] [--role client|kmshost] [--json]", ""]
     lines += [f"  /{name + ' ' + switch.words:<18} {switch.help}" for name, switch in SWITCHES.items()]
     lines += ["", "PRODUCT is needed when several products are installed. - may stand for /."]
     return "\n".join([*lines, "Exit codes: 0 done, 1 refused, 2 usage, 3 could not reach, 4 broken data."])
@@ -53,6 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(out: Console, words: list[str]) -> None:
+    words, role = _split_role(words)
+    if not words:
+        raise UsageError("There is no switch.", "See `slmgr /?`.")
     first = words[0]
     name = first[1:].lower() if first[:1] in ("/", "-") else ""
     switch = SWITCHES.get(name)
@@ -64,8 +92,72 @@ def _run(out: Console, words: list[str]) -> None:
     given = words[1:]
     if not switch.least <= len(given) <= switch.most + 1:
         raise UsageError(f"/{name} takes: {switch.words or 'nothing'}, and PRODUCT.", "See `slmgr /?`.")
+    if _role_of(name, switch, role) == KMSHOST:
+        if len(given) > switch.most:
+            raise UsageError(f"/{name} on a KMS host takes: {switch.words or 'nothing'}.", "See `slmgr /?`.")
+        if name == "dlv" and role is None:
+            _both(out)
+            return
+        run = getattr(_host_switches(), switch.host)
+        run(out, given)
+        return
+    assert switch.run is not None  # noqa: S101 - `_role_of` sends a host's own switch to the host
     given, product = _split_product(given, switch)
     switch.run(out, given, product)
+
+
+def _split_role(words: list[str]) -> tuple[list[str], str | None]:
+    """The words without ``--role ROLE``, and the role."""
+    for at, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == "--role":
+            rest = words[at + 1 :] if equals else words[at + 2 :]
+            role = value if equals else (words[at + 1 : at + 2] or [""])[0]
+            if role not in _ROLES:
+                raise UsageError(f"--role is {' or '.join(_ROLES)}.", "See `slmgr /?`.")
+            return words[:at] + rest, role
+    return words, None
+
+
+def _role_of(name: str, switch: Switch, asked: str | None) -> str:
+    """Which role of this machine a switch addresses."""
+    possible = [role for role, there in ((CLIENT, switch.run), (KMSHOST, switch.host)) if there]
+    if asked is not None:
+        if asked not in possible:
+            raise UsageError(f"/{name} is no switch of the role {asked}.", "See `slmgr /?`.")
+        return asked
+    if len(possible) == 1:
+        return possible[0]
+    if not _has_host():
+        return CLIENT
+    return KMSHOST if switch.host_first or not cli.rows() else CLIENT
+
+
+def _both(out: Console) -> None:
+    """`/dlv` on a machine with a KMS host: the host, then the products that are installed beside it."""
+    host = _host_switches()
+    found = host.status()
+    products = [_all_of(row) for row in cli.rows()]
+    text = [
+        "\n".join([*host.lines(found), *host.details(found)]),
+        *("\n".join(lines) for _, lines in products),
+    ]
+    out.answer({**found, "client": [members for members, _ in products]}, "\n\n".join(text))
+
+
+def _has_host() -> bool:
+    """Whether this machine has a KMS host; a machine without the server's parts has none."""
+    return (config.home() / KMSHOST).is_dir()
+
+
+def _host_switches() -> Any:  # noqa: ANN401 - the module, which needs what a client may not have
+    try:
+        return importlib.import_module("volact.kmshost.switches")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("volact"):
+            raise
+        detail = f"A KMS host needs {error.name}: pip install 'volact[server]'"
+        raise UsageError(detail, "Or give --role client.") from None
 
 
 def _split_product(given: list[str], switch: Switch) -> tuple[list[str], str | None]:
@@ -94,11 +186,21 @@ def _selected(product: str | None) -> reporting.Row:
 
 
 def _install_key(out: Console, words: list[str], product: str | None) -> None:
+    text = console.secret_argument(words[0])
+    if _is_for_host(text):
+        _host_switches().install_key(out, text)
+        return
     client = cli.client()
     pub, name = client.select(product)
-    label = client.install_key(console.secret_argument(words[0]), name)
+    label = client.install_key(text, name)
     members = {"publisher": pub, "product": name, "channel": label.kind, "partial_key": label.label}
     out.answer(members, f"Installed product key ...-{label.label} successfully.")
+
+
+def _is_for_host(text: str) -> bool:
+    """Whether a key is a KMS host key and there is a host here to take it; else the client says where it belongs."""
+    key = keys.read(text)
+    return not isinstance(key, Refusal) and key.kind == "kms-host" and _has_host()
 
 
 def _remove_key(out: Console, _words: list[str], product: str | None) -> None:
@@ -118,13 +220,18 @@ def _information(out: Console, _words: list[str], product: str | None) -> None:
 
 
 def _all_information(out: Console, _words: list[str], product: str | None) -> None:
-    row = _selected(product)
-    intervals: dict[str, Any] = (
-        {"renewal": row.policy.renewal, "retry": row.policy.retry} if row.policy is not None else {}
-    )
+    members, lines = _all_of(_selected(product))
+    out.answer(members, "\n".join(lines))
+
+
+def _all_of(row: reporting.Row) -> tuple[dict[str, Any], list[str]]:
+    """What `/dlv` tells of a product, as members and as lines."""
+    kms = row.kms
+    intervals: dict[str, Any] = {"renewal": kms.renewal, "retry": kms.retry} if kms is not None else {}
     members = {**row.members, "rearms_left": row.rearms_left, "thin": row.thin, **intervals}
     members["unreadable"] = list(row.unreadable)
-    out.answer(members, "\n".join([*reporting.lines(row), *reporting.details(row)]))
+    members["kms"] = kms.members() if kms is not None else None
+    return members, [*reporting.lines(row), *reporting.details(row)]
 
 
 def _expiry(out: Console, _words: list[str], product: str | None) -> None:
@@ -176,15 +283,73 @@ def _rearm(out: Console, _words: list[str], product: str | None) -> None:
     out.answer(members, f"{name} was reset; remaining rearm count: {left}.")
 
 
+def _set_host(out: Console, words: list[str], product: str | None) -> None:
+    pub, name, found = cli.client().set_host(product, words[0])
+    if found.host is not None:
+        prose = f"The KMS host of {name} is {found.host}."
+    else:
+        prose = f"The KMS host of {name} is asked on port {found.port}; no host is set by name."
+    out.answer(_set_members(pub, name, found), prose)
+
+
+def _clear_host(out: Console, _words: list[str], product: str | None) -> None:
+    pub, name, found = cli.client().clear_host(product)
+    out.answer(_set_members(pub, name, found), f"The KMS host of {name} is cleared.")
+
+
+def _set_members(pub: str, name: str, found: Settings) -> dict[str, Any]:
+    members = {"publisher": pub, "product": name, "host": str(found.host) if found.host else None}
+    return {**members, "port": found.port, "renewal": found.renewal, "retry": found.retry}
+
+
+def _set_retry(out: Console, words: list[str], product: str | None) -> None:
+    pub, name, found = cli.client().set_intervals(product, retry=_minutes(words[0]))
+    prose = f"The retry interval of {name} is {words[0]} minutes until a KMS host tells its own."
+    out.answer(_set_members(pub, name, found), prose)
+
+
+def _set_renewal(out: Console, words: list[str], product: str | None) -> None:
+    pub, name, found = cli.client().set_intervals(product, renewal=_minutes(words[0]))
+    prose = f"The renewal interval of {name} is {words[0]} minutes until a KMS host tells its own."
+    out.answer(_set_members(pub, name, found), prose)
+
+
+def _minutes(word: str) -> int:
+    if not (word.isascii() and word.isdigit() and len(word) < _MOST_DIGITS):
+        raise UsageError(f"{word[:40]!r} is no number of minutes.", "See `slmgr /?`.")
+    return int(word) * MINUTE
+
+
 SWITCHES = {
     "ipk": Switch("KEY", 1, 1, _install_key, "install a product key (- for standard input, @FILE)"),
     "upk": Switch("", 0, 0, _remove_key, "remove the product key"),
-    "ato": Switch("", 0, 0, _activate, "activate"),
-    "dli": Switch("", 0, 0, _information, "show the licence"),
-    "dlv": Switch("", 0, 0, _all_information, "show the licence in detail"),
-    "xpr": Switch("", 0, 0, _expiry, "show when the present state ends"),
+    "ato": Switch("", 0, 0, _activate, "activate", "activate"),
+    "dli": Switch(
+        "", 0, 0, _information, "show the licence, or the host's count", "information", host_first=True
+    ),
+    "dlv": Switch("", 0, 0, _all_information, "show it in detail", "all_information", host_first=True),
+    "xpr": Switch("", 0, 0, _expiry, "show when the present state ends", "expiry"),
     "dti": Switch("[FILE]", 0, 1, _question, "show the installation id; write the request to FILE"),
     "atp": Switch("TEXT|FILE", 1, 1, _apply, "apply a confirmation"),
+    "skms": Switch("NAME[:PORT]", 1, 1, _set_host, "set the KMS host: NAME[:PORT], [IPv6]:PORT or :PORT"),
+    "ckms": Switch("", 0, 0, _clear_host, "forget the KMS host that was set"),
+    "sprt": Switch("PORT", 1, 1, None, "set the port of the KMS host here", "set_port", host_first=True),
+    "sai": Switch(
+        "MINUTES",
+        1,
+        1,
+        _set_retry,
+        "set the retry interval; a client's counts until a host tells its own",
+        "set_retry",
+        host_first=True,
+    ),
+    "sri": Switch(
+        "MINUTES", 1, 1, _set_renewal, "set the renewal interval; likewise", "set_renewal", host_first=True
+    ),
     "rearm": Switch("", 0, 0, _rearm, "reset grace and identity"),
 }
-"""What `slmgr` knows; a host's switches and those of another machine come with their roles."""
+"""What `slmgr` knows; those for another machine come with VAMT."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""The classic switches on a machine with a KMS host, beside a running service (rule S; K6, K16)."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from authority_process import Home as Publisher
+from kmshost_process import Connection, Home, Host
+from volact.children import free_port
+from volact.protocol.problems import Unreachable
+from world import PRODUCT, Machine, facts
+
+pytestmark = pytest.mark.sockets
+
+POLICY = """
+[policy]
+thresholds = [{count = "machines", minimum = 2}]
+"""
+PATIENCE = 10.0
+
+
+class Said(NamedTuple):
+    """What a switch came to."""
+
+    code: int
+    json: Any
+    err: str
+
+
+def slmgr(home: Home, *words: str, stdin: str = "") -> Said:
+    done = subprocess.run(
+        [sys.executable, "-m", "volact.slmgr", *words, "--json"],
+        env=home.environ,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "Traceback" not in done.stderr
+    return Said(done.returncode, json.loads(done.stdout), done.stderr)
+
+
+def text_of(home: Home, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "volact.slmgr", *words],
+        env=home.environ,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    folder = tmp_path_factory.mktemp("slmgr")
+    publisher = Publisher(folder / "publisher")
+    publisher.folder.mkdir()
+    publisher.set_up(POLICY)
+    home = Home(folder / "host", publisher)
+    home.init()
+    # /ipk follows the key's kind; by file, so no authority listens.
+    key = publisher.key("kms-host")
+    assert slmgr(home, "/ipk", "-", stdin=key.text() + "\n").json["channel"] == "kms-host"
+    home.activate_by_file()
+    return home
+
+
+@pytest.fixture
+def serving(home: Home) -> Iterator[Host]:
+    port = free_port()
+    assert slmgr(home, "/sprt", str(port)).code == 0
+    with Host(home, "") as host:
+        assert host.port == port
+        yield host
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.1)
+
+
+def lease(home: Home, port: int) -> dict[str, Any]:
+    """Two machines call; the second one's lease."""
+    with Connection(home, port) as connection:
+        connection.check_in(Machine(home.pub))
+        return connection.lease(connection.check_in(Machine(home.pub)))
+
+
+def answers(home: Home, port: int) -> bool:
+    try:
+        with Connection(home, port) as connection:
+            return "token" in connection.introduction()
+    except Unreachable:
+        return False
+
+
+def test_settings_take_effect_in_a_running_service(home: Home, serving: Host) -> None:
+    """K6: intervals are told with the next lease; K16: the old port answers until the new one listens."""
+    assert lease(home, serving.port)["ren"] == 7 * 86400
+    assert slmgr(home, "/sai", "30").json["value"] == 30
+    said = slmgr(home, "/sri", "2880")
+    assert (said.code, said.json["value"], said.json["warning"]) == (0, 2880, "")
+    until(lambda: lease(home, serving.port)["rty"] == 30 * 60)
+    until(lambda: lease(home, serving.port)["ren"] == 2880 * 60)
+
+    new = free_port()
+    assert slmgr(home, "/sprt", str(new)).json["value"] == new
+    until(lambda: answers(home, new))
+    until(lambda: not answers(home, serving.port))
+    assert slmgr(home, "/dli").json["settings"]["port"] == {"value": new, "from": "setting table"}
+
+    taken = free_port()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", taken))
+        other.listen()
+        slmgr(home, "/sprt", str(taken))
+        until(lambda: any(one["event"] == 12291 for one in home.run("events")))
+        assert answers(home, new), "a taken port is an event, and the old one goes on"
+        slmgr(home, "/sprt", str(new))
+
+
+@pytest.mark.parametrize(
+    ("switch", "value", "code"),
+    [
+        ("/sri", "14", 2),
+        ("/sri", "43200", 0),
+        ("/sri", "43201", 2),
+        ("/sai", "14", 2),
+        ("/sai", "15", 0),
+        ("/sai", "16", 0),
+        ("/sai", "43201", 2),
+        ("/sprt", "0", 2),
+        ("/sprt", "65535", 0),
+        ("/sprt", "65536", 2),
+        ("/sprt", "many", 2),
+        ("/sri", "-5", 2),
+    ],
+)
+def test_settings_have_bounds(home: Home, switch: str, value: str, code: int) -> None:
+    said = slmgr(home, switch, value)
+    assert said.code == code, said
+    if code:
+        assert said.json["code"] == "usage"
+
+
+def test_a_renewal_interval_above_half_the_record_lifetime_is_taken_with_a_warning(home: Home) -> None:
+    """K6, K4: 15 days are half of 30."""
+    assert slmgr(home, "/sri", str(15 * 1440)).json["warning"] == ""
+    said = slmgr(home, "/sri", str(15 * 1440 + 1))
+    assert said.code == 0
+    assert "30 days" in said.json["warning"]
+    assert "warning:" in said.err
+
+
+def test_information_is_about_the_host_and_dlv_prints_both(home: Home, tmp_path: Path) -> None:
+    text = text_of(home, "/dli")
+    for label in (
+        "Key Management Service is activated until",
+        "Current count: ",
+        "Listening on Port: ",
+        "Total requests received: ",
+        "Failed requests received: ",
+        "Requests with License Status Unlicensed: ",
+        "Requests with License Status Licensed: ",
+        "Requests with License Status Initial grace: ",
+        "Requests with License Status Non-genuine grace: ",
+        "Requests with License Status Notification: ",
+    ):
+        assert label in text
+    assert text_of(home, "/xpr").startswith("KMS host: activated until ")
+    assert slmgr(home, "/dlv").json["client"] == []
+    assert slmgr(home, "/dli", "--role", "client").json["code"] == "product-not-installed"
+
+    file = tmp_path / "facts.json"
+    file.write_text(json.dumps(facts(77)))
+    home.environ["VOLACT_MACHINE_FACTS"] = str(file)
+    subprocess.run(
+        [sys.executable, "-m", "volact", "client", "install", str(home.product_file), f"--root={home.pub}"],
+        env=home.environ,
+        check=True,
+        capture_output=True,
+    )
+    said = slmgr(home, "/dlv")
+    assert [one["product"] for one in said.json["client"]] == [PRODUCT]
+    assert said.json["host"] == home.host
+    text = text_of(home, "/dlv")
+    assert f"KMS host id: {home.host}" in text
+    assert "License Status: " in text
+    assert slmgr(home, "/dli").json["host"] == home.host
+    assert slmgr(home, "/dli", "--role=client").json["product"] == PRODUCT
+    assert slmgr(home, "/xpr").json["product"] == PRODUCT, "a client's own switch"
+    assert slmgr(home, "/dli", PRODUCT).code == 2, "a host takes no product"
