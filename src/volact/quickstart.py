@@ -1,8 +1,10 @@
 """``volact quickstart``: the main job on this machine, with real processes, files and HTTPS.
 
-A laboratory publisher sets up its authority and issues a MAK of 100; three machines (three homes with their own
-facts) install the product and activate. Everything goes through the public commands and the public HTTP address;
-what is here is only their order, the sample data, and the words around them.
+A laboratory publisher sets up its authority and issues a MAK of 100 and a KMS host key. Three machines (three homes
+with their own facts) activate with the MAK. An enterprise's KMS host is activated with its key, and 27 machines call
+it: 24 are told that the count is too low, three get a lease, and at their next try the 24 do too. Everything goes
+through the public commands and the public addresses; what is here is only their order, the sample data, and the
+words around them.
 """
 
 from __future__ import annotations
@@ -12,23 +14,25 @@ import csv
 import json
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 from volact import config, console, signing
 from volact.calls import Caller, problem_of
+from volact.children import Volact, free_port
 from volact.console import Console
 from volact.files import write_durably
 from volact.protocol import ids, keys, trust
 from volact.protocol.policy import REMAINING_PROOF
-from volact.protocol.problems import BrokenData, Refusal, Refused
+from volact.protocol.problems import Refusal, Refused
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from volact.children import Service
 
 PRODUCT = "com.example.cad"
 PRODUCT_FILE = """\
@@ -41,8 +45,6 @@ url = "{url}"
 """
 CUSTOMER = "Example Manufacturing"
 ACTIVATIONS = 100
-START_LIMIT = 15.0
-"""Seconds within which a service must listen."""
 
 MACHINES: dict[str, dict[str, object]] = {
     "ws-0101": {
@@ -73,92 +75,25 @@ MACHINES: dict[str, dict[str, object]] = {
         "hypervisor": "vmware",
     },
 }
-"""Sample machines: two desktops and a virtual one."""
+"""Sample machines with the MAK: two desktops and a virtual one."""
+KMS_MACHINES = 27
+AT_ONCE = 2
+"""How many machines' commands run side by side."""
 
 
-class Volact:
-    """The command ``volact`` in a home of its own; each call is one child process."""
-
-    def __init__(self, home: Path, **environ: str) -> None:
-        """Run commands with VOLACT_HOME set to `home` and with `environ` besides."""
-        self.home = home
-        self.environ = {**os.environ, **environ, config.HOME: str(home)}
-
-    def __call__(self, *words: str, stdin: str = "") -> Any:  # noqa: ANN401 - the command's JSON value
-        """Run a command and return its JSON value.
-
-        Raises:
-            Refused: with the command's own problem, if it did not end with 0.
-        """
-        done = subprocess.run(
-            [sys.executable, "-m", "volact", *words, "--json"],
-            env=self.environ,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        value = json.loads(done.stdout) if done.stdout.strip() else None
-        if done.returncode:
-            said = problem_of(value) if isinstance(value, dict) else None
-            raise Refused(
-                said or Refusal("internal", f"volact {' '.join(words)}: {done.stderr.strip()[-500:]}")
-            )
-        return value
-
-    def serve(self, *words: str, log: Path, address: tuple[str, int]) -> Service:
-        """Start a service and wait until it listens."""
-        with log.open("ab") as out:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "volact", *words],
-                env=self.environ,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-            )
-        service = Service(process, log)
-        service.wait_until_listening(address)
-        return service
-
-
-class Service(NamedTuple):
-    """A child process that listens; it is ended by its own pid."""
-
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def wait_until_listening(self, address: tuple[str, int]) -> None:
-        """Return when a connection to `address` succeeds.
-
-        Raises:
-            BrokenData: if the process ends or takes longer than START_LIMIT.
-        """
-        deadline = time.monotonic() + START_LIMIT
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                with socket.create_connection(address, timeout=1):
-                    return
-            except OSError:
-                time.sleep(0.02)
-        self.stop()
-        raise BrokenData(f"The service did not start; see {self.log}.", "internal")
-
-    def stop(self) -> None:
-        """Ask the process to end and wait; end it if it does not."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(timeout=START_LIMIT)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def kms_facts(number: int) -> dict[str, object]:
+    """The facts of sample machine `number` of the KMS host's: every third is virtual."""
+    virtual = number % 3 == 0
+    return {
+        "uuid": f"4c4c4544-0051-4b10-8036-c2c04f5a{number:04x}",
+        **({} if virtual else {"board": f"/8K2QZN{number:02}/CNWS2000520{number:03}/"}),
+        "disk": f"S6PUNX0T9{number:05}",
+        "os": f"5be0cd19137e2179a54ff53a5f1d{number:04x}",
+        "net": f"54:bf:64:7b:20:{number:02x}",
+        "cpu": "AuthenticAMD 25 97 2",
+        "virtual": virtual,
+        **({"hypervisor": "kvm"} if virtual else {}),
+    }
 
 
 class Publisher:
@@ -170,6 +105,7 @@ class Publisher:
         self.product_file = folder / f"{PRODUCT}.volact-product"
         self._folder = folder
         self._csv = folder / "mak.csv"
+        self._host_csv = folder / "kms-host.csv"
         self._done = folder / "publisher.json"
         self._port = 0
         self.pub = ""
@@ -201,20 +137,15 @@ class Publisher:
         self.volact("authority", "product", "export", PRODUCT, "-o", str(self.product_file))
         self.volact("authority", "customer", "add", CUSTOMER)
         self.issue(ACTIVATIONS, self._csv)
+        self._issue("kms-host", self._host_csv)
         write_durably(self._done, json.dumps({"root": self.pub, "port": self._port}).encode())
 
     def issue(self, activations: int, file: Path) -> None:
         """Issue a MAK into a CSV file."""
-        words = [
-            "--product",
-            PRODUCT,
-            "--customer",
-            CUSTOMER,
-            "--kind",
-            "mak",
-            "--activations",
-            str(activations),
-        ]
+        self._issue("mak", file, "--activations", str(activations))
+
+    def _issue(self, kind: str, file: Path, *more: str) -> None:
+        words = ["--product", PRODUCT, "--customer", CUSTOMER, "--kind", kind, *more]
         self.volact("authority", "key", "issue", *words, "--csv", str(file))
 
     def serve(self) -> Service:
@@ -233,6 +164,52 @@ class Publisher:
         """The MAK, as the customer received it."""
         return read_keys(self._csv)[0]
 
+    def host_key(self) -> str:
+        """The KMS host key, likewise."""
+        return read_keys(self._host_csv)[0]
+
+
+class Host:
+    """The enterprise's side: its KMS host, set up and activated by its commands."""
+
+    def __init__(self, folder: Path, publisher: Publisher) -> None:
+        """Keep everything in a folder of its own; `publisher` listens."""
+        self.volact = Volact(folder / "kms-host")
+        self._publisher = publisher
+        self._log = folder / "kms-host.log"
+        self._done = folder / "kms-host.json"
+        self.port = 0
+
+    def set_up(self) -> None:
+        """Init, install the key, activate; or take an earlier run's."""
+        if self._done.exists():
+            self.port = json.loads(self._done.read_bytes())["port"]
+            return
+        publisher = self._publisher
+        # What an interrupted run left is of no use.
+        shutil.rmtree(self.volact.home, ignore_errors=True)
+        self.volact.home.mkdir(parents=True)
+        self.volact("kmshost", "init", f"--root={publisher.pub}", str(publisher.product_file))
+        self.volact("kmshost", "install-key", "-", stdin=publisher.host_key() + "\n")
+        self.volact("kmshost", "activate", "--authority", publisher.url)
+        self.port = free_port()
+        write_durably(self._done, json.dumps({"port": self.port}).encode())
+
+    @property
+    def address(self) -> str:
+        """Where it listens, as `/skms` takes it."""
+        return f"127.0.0.1:{self.port}"
+
+    def serve(self) -> Service:
+        """Start the host as a process of its own."""
+        words = ("kmshost", "serve", "--listen", self.address)
+        return self.volact.serve(*words, log=self._log, address=("127.0.0.1", self.port))
+
+    def count(self) -> tuple[int, int]:
+        """What the host counts, and what it requires."""
+        (product,) = self.volact("kmshost", "status")["products"]
+        return product["count"], product["required"]
+
 
 def read_keys(file: Path) -> list[str]:
     """The keys in a CSV file that ``key issue`` wrote."""
@@ -240,12 +217,12 @@ def read_keys(file: Path) -> list[str]:
         return [row["key"] for row in csv.DictReader(rows)]
 
 
-def machine(folder: Path, name: str) -> Volact:
-    """The commands of sample machine `name`, which has a home and facts of its own."""
+def machine(folder: Path, name: str, shown: dict[str, object]) -> Volact:
+    """The commands of sample machine `name`, which has a home of its own and the facts that it has `shown`."""
     home = folder / name
     home.mkdir(parents=True, exist_ok=True)
     facts = home / "facts.json"
-    facts.write_text(json.dumps(MACHINES[name], indent=2), "utf-8")
+    facts.write_text(json.dumps(shown, indent=2), "utf-8")
     return Volact(home, VOLACT_MACHINE_FACTS=str(facts))
 
 
@@ -276,19 +253,19 @@ def remaining_count(publisher: Publisher, roots: trust.Roots) -> dict[str, Any]:
     return trust.verify(answer, "statement", roots).document.claims
 
 
-def decoded(home: Path, roots: trust.Roots) -> tuple[trust.Granted, str]:
-    """A machine's stored confirmation, verified again from its file, and told for people."""
-    (grant,) = home.glob(f"client/*/products/{PRODUCT}/grant.json")
-    granted = trust.verify(json.loads(grant.read_bytes()), "confirmation", roots)
-    issuer = granted.chain[0]
+def decoded(home: Path, file: str, name: str, roots: trust.Roots) -> tuple[trust.Granted, str]:
+    """A machine's stored confirmation or lease, verified again from its file, and told for people."""
+    (path,) = home.glob(f"client/*/products/{PRODUCT}/{file}")
+    granted = trust.verify(json.loads(path.read_bytes()), name, roots)
+    signers = [f"{link['rol']} {link['sub'][:12]}…" for link in granted.chain]
     lines = [
-        f"  file      {grant}",
-        f"  signed by root {roots.pub[:12]}… -> issuer {issuer['sub'][:12]}… -> this confirmation",
+        f"  file      {path}",
+        f"  signed by root {roots.pub[:12]}… -> {' -> '.join(signers)} -> this {name}",
         *(
             f"  {claim:<9} {json.dumps(value, ensure_ascii=False)}"
             for claim, value in granted.document.claims.items()
         ),
-        "  verified  3 signatures, to the pinned root; no network was needed",
+        f"  verified  {len(granted.chain) + 2} signatures, to the pinned root; no network was needed",
     ]
     return granted, "\n".join(lines)
 
@@ -297,47 +274,120 @@ def play(folder: Path, say: Console, *, stay: bool) -> int:
     """Run it all in an empty `folder` and answer with the counts."""
     began = time.monotonic()
     publisher = Publisher(folder)
-    say.remark("1. The publisher sets up its authority and issues a MAK of 100 activations.")
+    say.remark(
+        "1. The publisher sets up its authority and issues a MAK of 100 activations and a KMS host key."
+    )
     publisher.set_up()
-    service = publisher.serve()
-    try:
+    with ExitStack() as running:
+        authority = publisher.serve()
+        running.callback(authority.stop)
         say.remark(
-            f"   root: {publisher.pub}\n   the authority listens on {publisher.url} (pid {service.process.pid})"
+            f"   root: {publisher.pub}\n   the authority listens on {publisher.url} (pid {authority.process.pid})"
         )
-        say.remark("2. Three machines install the product, the key, and activate over HTTPS.")
-        for name in MACHINES:
-            say.remark("   " + activate(machine(folder, name), name, publisher))
-        bundle = trust.read_bundle(publisher.product_file.read_bytes())
-        roots = trust.open_roots(bundle["root"], publisher.pub, bundle["roots"])
-        granted, text = decoded(folder / next(iter(MACHINES)), roots)
-        say.remark(f"3. One confirmation, decoded and verified:\n{text}")
-        statement = remaining_count(publisher, roots)
-        say.remark(f"4. The authority's own signed statement ({time.monotonic() - began:.1f} s in all):")
+        said = _with_mak(folder, publisher, say)
+        host = Host(folder, publisher)
+        say.remark("4. The enterprise sets up a KMS host and activates it with its key.")
+        host.set_up()
+        service = host.serve()
+        running.callback(service.stop)
+        say.remark(f"   the host listens on {host.address} (pid {service.process.pid})")
+        lease = _with_kms(folder, publisher, host, say)
+        say.remark(f"8. What the host counts, and the authority's signed statement ({_since(began)} in all):")
+        count, required = host.count()
+        members = {
+            "publisher": publisher.pub,
+            "url": publisher.url,
+            "host": host.address,
+            "folder": str(folder),
+        }
+        counts = {"count": count, "required": required}
+        bought, remaining = said["bought"], said["remaining"]
         say.answer(
-            {
-                "publisher": publisher.pub,
-                "url": publisher.url,
-                "folder": str(folder),
-                "confirmation": granted.document.claims,
-                "bought": statement["bought"],
-                "remaining": statement["remaining"],
-            },
-            f"remaining: {statement['remaining']} of {statement['bought']}",
+            {**members, **said, "lease": lease, **counts},
+            f"count: {count} (required {required})\nremaining: {remaining} of {bought}",
         )
         if stay:
             say.remark(
-                f"The authority goes on until Ctrl-C. Try: VOLACT_HOME={publisher.volact.home} "
-                "volact authority activation list"
+                f"Authority and host go on until Ctrl-C. Try: VOLACT_HOME={host.volact.home} volact kmshost clients"
             )
             service.process.wait()
-    finally:
-        service.stop()
     return console.DONE
+
+
+def _since(began: float) -> str:
+    return f"{time.monotonic() - began:.1f} s"
+
+
+def _roots(publisher: Publisher) -> trust.Roots:
+    bundle = trust.read_bundle(publisher.product_file.read_bytes())
+    return trust.open_roots(bundle["root"], publisher.pub, bundle["roots"])
+
+
+def _with_mak(folder: Path, publisher: Publisher, say: Console) -> dict[str, Any]:
+    """Three machines with the MAK; answers their count and one confirmation."""
+    say.remark("2. Three machines install the product, the MAK, and activate for good over HTTPS.")
+    for name, shown in MACHINES.items():
+        say.remark("   " + activate(machine(folder, name, shown), name, publisher))
+    roots = _roots(publisher)
+    granted, text = decoded(folder / next(iter(MACHINES)), "grant.json", "confirmation", roots)
+    say.remark(f"3. One confirmation, decoded and verified:\n{text}")
+    statement = remaining_count(publisher, roots)
+    return {
+        "confirmation": granted.document.claims,
+        "bought": statement["bought"],
+        "remaining": statement["remaining"],
+    }
+
+
+def _with_kms(folder: Path, publisher: Publisher, host: Host, say: Console) -> dict[str, Any]:
+    """27 machines call the host in two rounds; answers one lease."""
+    names = [f"pc-{number:04}" for number in range(1, KMS_MACHINES + 1)]
+    machines = {name: machine(folder, name, kms_facts(at)) for at, name in enumerate(names, start=1)}
+    say.remark(f"5. {KMS_MACHINES} machines install the product without a key and call the host.")
+
+    def prepare(volact: Volact) -> None:
+        volact("client", "install", str(publisher.product_file), f"--root={publisher.pub}")
+        volact("/skms", host.address, program="slmgr")
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(prepare, machines.values()))
+        refused = _round(pool, machines, say)
+        if refused:
+            say.remark("6. The refused try again, as each would by itself after two hours.")
+            _round(pool, {name: machines[name] for name in refused}, say)
+    granted, text = decoded(folder / names[0], "lease.json", "lease", _roots(publisher))
+    say.remark(f"7. One lease, decoded and verified:\n{text}")
+    return granted.document.claims
+
+
+def _round(pool: ThreadPoolExecutor, machines: dict[str, Volact], say: Console) -> list[str]:
+    """Let every machine call once; answers those that were told that the count is too low."""
+
+    def call(item: tuple[str, Volact]) -> tuple[str, Refusal | None]:
+        name, volact = item
+        try:
+            volact("client", "activate")
+        except Refused as error:
+            if error.refusal.code != "count-insufficient":
+                raise
+            return name, error.refusal
+        return name, None
+
+    answers = list(pool.map(call, machines.items()))
+    refused = [name for name, refusal in answers if refusal]
+    counts = sorted(dict(refusal.extra)["count"] for _, refusal in answers if refusal)
+    if refused:
+        required = next(dict(refusal.extra)["required"] for _, refusal in answers if refusal)
+        say.remark(
+            f"   {len(refused)} were refused: count-insufficient, count {counts[0]} to {counts[-1]}, required {required}"
+        )
+    say.remark(f"   {len(answers) - len(refused)} got a lease")
+    return refused
 
 
 def activate(volact: Volact, name: str, publisher: Publisher) -> str:
     """Install the product and the key on a machine, activate it, and say what came of it."""
-    volact("client", "install", str(publisher.product_file), "--root", publisher.pub)
+    volact("client", "install", str(publisher.product_file), f"--root={publisher.pub}")
     volact("client", "install-key", "--product", PRODUCT, "-", stdin=publisher.key() + "\n")
     volact("client", "activate")
     (product,) = volact("client", "status")["products"]
