@@ -1,6 +1,7 @@
-"""``make bench``: how fast the authority activates and how fast a product checks, beside this machine's limits.
+"""``make bench``: how fast authority and KMS host answer and a product checks, beside this machine's limits.
 
-Sections: a (SQLite), b (check), c (PostgreSQL); ``--only a,b`` chooses. Results go to bench/out/ as JSON, and
+Sections: a (activations, SQLite), b (check), c (activations, PostgreSQL), d (a KMS host's renewals at 1 k, 100 k and
+1 M records, its start and its memory); ``--only a,b`` chooses. Results go to bench/out/ as JSON, and
 one table is printed. The server runs on core 0, the load generator on core 1; the limits are probed on core 0.
 """
 
@@ -18,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import check_cold
+import hosting
 import limits
 import prepare
 from load import read_bodies, write_bodies
 
-from volact import quickstart
+from volact import children, quickstart
 from volact.protocol import trust
 
 HERE = Path(__file__).parent
@@ -48,8 +50,8 @@ def drive(bodies: Path, port: int, path: str, *words: str) -> dict[str, Any]:
     return figures
 
 
-def check_answers(file: Path, publisher: quickstart.Publisher) -> int:
-    """How many answers are confirmations; every hundredth is verified to the root."""
+def check_answers(file: Path, publisher: quickstart.Publisher, name: str = "confirmation") -> int:
+    """How many answers are documents of that `name`; every hundredth is verified to the root."""
     bundle = trust.read_bundle(publisher.product_file.read_bytes())
     roots = trust.open_roots(bundle["root"], publisher.pub, bundle["roots"])
     confirmed = 0
@@ -58,7 +60,7 @@ def check_answers(file: Path, publisher: quickstart.Publisher) -> int:
         if "token" in answer:
             confirmed += 1
             if number % 100 == 0:
-                trust.verify(answer, "confirmation", roots)
+                trust.verify(answer, name, roots)
     return confirmed
 
 
@@ -114,6 +116,46 @@ def activations(folder: Path, count: int, database: str = "") -> dict[str, Any]:
     return figures
 
 
+def renewals(folder: Path, count: int, records: int) -> dict[str, Any]:
+    """Section d: renewals a second of one host process with `records` in its ledger, and what its start takes."""
+    probed = limits.arithmetic(SERVER_CORE)
+    limit = 1 / (1 / probed["verify"] + 1 / probed["sign"])
+    publisher = quickstart.Publisher(folder)
+    publisher.set_up()
+    figures: dict[str, Any] = {
+        "limit": {**probed, "renewals": round(limit), "fsyncs": limits.fsyncs(folder)},
+        "records": records,
+    }
+    with hosting.host(folder, publisher, SERVER_CORE) as (made, database):
+        real = hosting.seeds(publisher.pub, min(records, count))
+        hosting.fill(database, publisher.pub, records, real)
+        figures["bytes_a_record"] = round(database.stat().st_size / records)
+        service, figures["start_seconds"] = hosting.started(made, SERVER_CORE)
+        try:
+            figures["rss_at_start_mib"] = memory(service.process.pid)
+            total = count + count // 8
+            bodies = hosting.bodies(hosting.introduction(made.port), real, total)
+            kept, new = folder / "kept.bodies", folder / "new.bodies"
+            write_bodies(kept, bodies[:count])
+            write_bodies(new, bodies[count:])
+            words = ("--tls", "--answers", str(folder / "answers"))
+            figures["kept"] = drive(kept, made.port, "/v1/leases", *words)
+            figures["kept"]["confirmed"] = check_answers(folder / "answers", publisher, "lease")
+            figures["new"] = drive(new, made.port, "/v1/leases", *words, "--new")
+            figures["new"]["confirmed"] = check_answers(folder / "answers", publisher, "lease")
+            figures["rss_mib"] = memory(service.process.pid)
+            tls = made.volact.home / "kmshost" / "tls"
+            with limits.bare_server(tls / "certificate.pem", tls / "key.pem", SERVER_CORE) as bare:
+                bound = drive(new, bare, "/", "--tls", "--new", "--seconds", "4")
+                figures["limit"]["handshakes"] = bound["per_second"]
+        finally:
+            service.stop()
+        figures["storage"] = storage_of(folder / "kms-host.log")
+    figures["kept"]["of_limit"] = round(figures["kept"]["per_second"] / limit, 3)
+    figures["new"]["of_limit"] = round(figures["new"]["per_second"] / figures["limit"]["handshakes"], 3)
+    return figures
+
+
 def storage_of(log: Path) -> str:
     """What the authority said of its store when it began to serve."""
     for line in log.read_text().splitlines():
@@ -133,7 +175,7 @@ def memory(pid: int) -> int:
 def peer(folder: Path, count: int) -> dict[str, Any]:
     """sealium, driven the same way: as many connections, one code a machine; plain HTTP, as it comes."""
     python = os.environ["SEALIUM_PYTHON"]
-    port = quickstart.free_port()
+    port = children.free_port()
     words = [python, str(HERE / "sealium_peer.py"), str(folder), str(count), str(port)]
     subprocess.run(words, check=True, env={**os.environ, "MACHINE_ID_PEPPER": "bench"})
     with limits.on_core(SERVER_CORE), (folder / "sealium.log").open("wb") as log:
@@ -143,7 +185,7 @@ def peer(folder: Path, count: int) -> dict[str, Any]:
             stderr=log,
             env={**os.environ, "MACHINE_ID_PEPPER": "bench"},
         )
-    service = quickstart.Service(process, folder / "sealium.log")
+    service = children.Service(process, folder / "sealium.log")
     try:
         service.wait_until_listening(("127.0.0.1", port))
         octets = ("--content-type", "application/octet-stream")
@@ -165,7 +207,7 @@ def checks(folder: Path) -> dict[str, Any]:
     publisher.set_up()
     service = publisher.serve()
     name = next(iter(quickstart.MACHINES))
-    machine = quickstart.machine(folder, name)
+    machine = quickstart.machine(folder, name, quickstart.MACHINES[name])
     try:
         quickstart.activate(machine, name, publisher)
     finally:
@@ -176,6 +218,55 @@ def checks(folder: Path) -> dict[str, Any]:
 def verdict(good: bool) -> str:
     """How the table says whether a bound holds."""
     return "holds" if good else "MISSED"
+
+
+def host_rows(sizes: list[dict[str, Any]]) -> list[tuple[str, str, str, str]]:
+    """The rows of section d."""
+    rows = []
+    for found in sizes:
+        kept, new, limit, many = found["kept"], found["new"], found["limit"], found["records"]
+        rows.append((
+            f"renewals/s, kept alive, {many:,} records",
+            f"{kept['per_second']:.0f}",
+            f"{limit['renewals']} (1 verify + 1 sign)",
+            f"{kept['of_limit']:.2f} of the limit; bound 0.50 {verdict(kept['of_limit'] >= 0.5)}",
+        ))  # fmt: skip
+        rows.append(("  p99, ms", f"{kept['p99_ms']:.1f}", "50", verdict(kept["p99_ms"] < 50)))
+        rows.append((
+            "renewals/s, new TLS connection each",
+            f"{new['per_second']:.0f}",
+            f"{limit['handshakes']:.0f} (handshakes of a bare server)",
+            f"{new['of_limit']:.2f}; bound 0.60 {verdict(new['of_limit'] >= 0.6)}; generator at {new['generator_cpu']:.2f} of its core",
+        ))  # fmt: skip
+        most = 150 + 200 * many / 2**20
+        memory_holds = verdict(max(found["rss_mib"], found["rss_at_start_mib"]) < most)
+        rows.append(("  start, s", f"{found['start_seconds']:.2f}", "2", verdict(found["start_seconds"] < 2)))
+        rows.append(
+            (
+                "  RSS at start and after, MiB",
+                f"{found['rss_at_start_mib']}, {found['rss_mib']}",
+                f"{most:.0f}",
+                memory_holds,
+            )
+        )
+        rows.append(
+            (
+                f"  {found['storage']}",
+                f"{found['bytes_a_record']} bytes a record",
+                f"{limit['fsyncs']:.0f} fsyncs/s",
+                f"leases {kept['confirmed']} + {new['confirmed']}",
+            )
+        )
+    ratio = sizes[0]["kept"]["per_second"] / sizes[-1]["kept"]["per_second"]
+    rows.append(
+        (
+            f"cost of a renewal, {sizes[-1]['records']:,} against {sizes[0]['records']:,}",
+            f"{ratio:.2f}",
+            "1.5",
+            verdict(ratio <= 1.5),
+        )
+    )
+    return rows
 
 
 def table(results: dict[str, Any]) -> str:
@@ -214,6 +305,8 @@ def table(results: dict[str, Any]) -> str:
                 f"{times:.1f} times; bound 20 {verdict(times >= 20)}",
             )
         )
+    if "d" in results:
+        rows += host_rows(results["d"])
     if "b" in results:
         b = results["b"]
         rows.append(("check(), cold process, ms", f"{b['cold_ms']}", f"{b['floor_ms']}",
@@ -226,8 +319,9 @@ def table(results: dict[str, Any]) -> str:
 def main() -> None:
     """Run the chosen sections, store the figures, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="a,b,c")
+    parser.add_argument("--only", default="a,b,c,d")
     parser.add_argument("--count", type=int, default=40_000, help="activations in sections a and c")
+    parser.add_argument("--records", default="1000,100000,1000000", help="sizes of the ledger in section d")
     parser.add_argument("--peer-count", type=int, default=3_000)
     options = parser.parse_args()
     chosen, results = options.only.split(","), {}
@@ -247,6 +341,13 @@ def main() -> None:
                     results["sealium"] = peer(folder / "sealium", options.peer_count)
             elif section == "b":
                 results["b"] = checks(folder / "b")
+            elif section == "d":
+                results["d"] = []
+                for records in map(int, options.records.split(",")):
+                    print(f"  {records:,} records ...", file=sys.stderr, flush=True)
+                    place = folder / "d" / str(records)
+                    place.mkdir()
+                    results["d"].append(renewals(place, options.count, records))
             elif section == "c":
                 sys.path.insert(0, str(HERE.parent / "tests"))
                 from postgres import running
