@@ -4,6 +4,7 @@ Runs all commands once in a temporary laboratory, the authority served on loopba
 what the commands do not do. `make docs` stores the result; `make test` compares.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -15,9 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from volact import quickstart
+from volact import children, quickstart
 from volact.client.cli import parser as client_parser
-from volact.protocol.problems import PROBLEMS
+from volact.kmshost.cli import app as host_app
+from volact.protocol.problems import PROBLEMS, Refused
 
 HEAD = """\
 # Commands
@@ -76,7 +78,7 @@ class Scenario:
         self.shapes: dict[str, Any] = {}
 
     def __call__(
-        self, run: quickstart.Volact, name: str, *words: str, stdin: str = "", program: str = "volact"
+        self, run: children.Volact, name: str, *words: str, stdin: str = "", program: str = "volact"
     ) -> Any:
         """Run `name` with `words`; its answer's shape is kept under `name`."""
         done = subprocess.run(
@@ -102,7 +104,7 @@ def laboratory() -> Iterator[tuple[Path, quickstart.Publisher]]:
         yield Path(name), quickstart.Publisher(Path(name))
 
 
-def authority(scenario: Scenario, folder: Path, home: quickstart.Volact, url: str) -> tuple[str, str]:
+def authority(scenario: Scenario, folder: Path, home: children.Volact, url: str) -> tuple[str, str]:
     """Run the authority's commands; say the root and a MAK."""
     toml = folder / "product.toml"
     toml.write_text(quickstart.PRODUCT_FILE.format(url=url), "utf-8")
@@ -123,7 +125,7 @@ def authority(scenario: Scenario, folder: Path, home: quickstart.Volact, url: st
     return root, made["keys"][0]
 
 
-def machine(scenario: Scenario, home: quickstart.Volact, product: Path, root: str, key: str) -> None:
+def machine(scenario: Scenario, home: children.Volact, product: Path, root: str, key: str) -> None:
     """Run the client's commands, and slmgr's, on a machine."""
     scenario(home, "client install", str(product), "--root", root)
     scenario(home, "client status")
@@ -140,7 +142,7 @@ def machine(scenario: Scenario, home: quickstart.Volact, product: Path, root: st
 
 
 def by_file(
-    scenario: Scenario, folder: Path, home: quickstart.Volact, authority_home: quickstart.Volact, key: str
+    scenario: Scenario, folder: Path, home: children.Volact, authority_home: children.Volact, key: str
 ) -> str:
     """Carry a request and its answer by file on another machine; say the activation's id."""
     scenario(home, "/ipk", "-", stdin=key + "\n", program="slmgr")
@@ -153,28 +155,77 @@ def by_file(
     return str(scenario(authority_home, "authority activation list")[0]["activation"])
 
 
+def kms_host(
+    scenario: Scenario, folder: Path, home: children.Volact, authority_home: children.Volact, root: str
+) -> None:
+    """Run the KMS host's commands: activated by file, extended online; one machine calls."""
+    product, key = str(folder / "cad.volact-product"), issue(authority_home)
+    scenario(home, "kmshost init", f"--root={root}", product)
+    scenario(home, "kmshost status")
+    scenario(home, "kmshost install-key", "-", stdin=key + "\n")
+    request, response = str(folder / "host-request.json"), str(folder / "host-response.json")
+    scenario(home, "kmshost activate", "--request-file", request)
+    scenario(authority_home, "authority answer", request, "-o", response)
+    scenario(home, "kmshost activate", "--response-file", response)
+    scenario(home, "kmshost extend")
+    port = children.free_port()
+    words = ("kmshost", "serve", "--listen", f"127.0.0.1:{port}", "--json")
+    service = home.serve(*words, log=folder / "host-log", address=("127.0.0.1", port))
+    try:
+        call_once(folder, product, root, port)
+        for command in ("status", "clients", "events"):
+            scenario(home, f"kmshost {command}")
+    finally:
+        service.stop()
+    remember_serve(scenario, folder / "host-log", "volact kmshost serve")
+
+
+def issue(authority_home: children.Volact) -> str:
+    """Issue a KMS host key."""
+    words = ("--product", quickstart.PRODUCT, "--customer", "Example Manufacturing", "--kind", "kms-host")
+    return str(authority_home("authority", "key", "issue", *words)["keys"][0])
+
+
+def call_once(folder: Path, product: str, root: str, port: int) -> None:
+    """One machine calls the host, which refuses it: it counts one of 25."""
+    machine_home = quickstart.machine(folder, "caller", quickstart.kms_facts(1))
+    machine_home("client", "install", product, f"--root={root}")
+    machine_home("/skms", f"127.0.0.1:{port}", program="slmgr")
+    with contextlib.suppress(Refused):
+        machine_home("/ato", program="slmgr")
+
+
+def remember_serve(scenario: Scenario, log: Path, name: str) -> None:
+    """Keep the shape of what a service said when it listened."""
+    for line in log.read_text("utf-8").splitlines():
+        if line.startswith('{"listening"'):
+            scenario.shapes[name] = kind(json.loads(line))
+
+
 def play() -> dict[str, Any]:
     """Run everything once; command -> shape of its answer."""
     scenario = Scenario()
     with laboratory() as (folder, _):
-        port = quickstart.free_port()
-        home = quickstart.Volact(folder / "publisher")
+        port = children.free_port()
+        home = children.Volact(folder / "publisher")
         home.home.mkdir()
         root, key = authority(scenario, folder, home, f"https://127.0.0.1:{port}")
         product = folder / "cad.volact-product"
         words = ("authority", "serve", "--listen", f"127.0.0.1:{port}", "--json")
         service = home.serve(*words, log=folder / "log", address=("127.0.0.1", port))
         try:
-            names = list(quickstart.MACHINES)
-            machine(scenario, quickstart.machine(folder, names[0]), product, root, key)
-            other = quickstart.machine(folder, names[1])
+            one, other = (
+                quickstart.machine(folder, name, shown)
+                for name, shown in list(quickstart.MACHINES.items())[:2]
+            )
+            machine(scenario, one, product, root, key)
             scenario(other, "client install", str(product), "--root", root)
             act = by_file(scenario, folder, other, home, key)
+            enterprise = children.Volact(folder / "enterprise")
+            kms_host(scenario, folder, enterprise, home, root)
         finally:
             service.stop()
-        for line in (folder / "log").read_text("utf-8").splitlines():
-            if line.startswith('{"listening"'):
-                scenario.shapes["volact authority serve"] = kind(json.loads(line))
+        remember_serve(scenario, folder / "log", "volact authority serve")
         scenario(home, "authority activation block", act)
         scenario(home, "authority key block", key.rsplit("-", 1)[1])
         scenario(home, "authority key list")
@@ -195,6 +246,7 @@ def main() -> int:
     os.environ.pop("VOLACT_HOME", None)
     shapes = play()
     documented = {f"volact client {name}" for name in client_parser()._subparsers._group_actions[0].choices}  # type: ignore[union-attr]  # noqa: SLF001 - argparse has no other way
+    documented |= {f"volact kmshost {name}" for name in host_app if not name.startswith("-")}
     missing = documented - set(shapes)
     if missing:
         raise SystemExit(f"commands that no scenario runs: {', '.join(sorted(missing))}")

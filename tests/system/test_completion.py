@@ -21,6 +21,7 @@ def script() -> str:
         (["vol", "cli"], "client"),
         (["volact", "client", "inst"], "install install-key"),
         (["volact", "authority", "key", "iss"], "issue"),
+        (["volact", "kmshost", "ex"], "extend"),
         (["volact", "authority", "key", "issue", "--j"], "--json"),
     ],
 )
@@ -37,7 +38,7 @@ def test_the_tree_as_json_names_every_role() -> None:
     """``--json`` is one JSON value here too."""
     done = subprocess.run([*VOLACT, "--json"], capture_output=True, text=True, check=True)
     tree = json.loads(done.stdout)
-    assert {"client", "authority", "quickstart", "completion"} <= set(tree[""])
+    assert {"client", "authority", "kmshost", "quickstart", "completion"} <= set(tree[""])
     assert "issue" in tree["authority key"]
 
 
