@@ -112,8 +112,8 @@ class Publisher:
 
     @property
     def is_set_up(self) -> bool:
-        """Whether an earlier run set everything up."""
-        return self._done.exists()
+        """Whether an earlier run set everything up; one of a version without a KMS host did not."""
+        return self._done.exists() and self._host_csv.exists()
 
     @property
     def url(self) -> str:
