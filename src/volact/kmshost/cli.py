@@ -15,6 +15,7 @@ from volact import commands
 from volact.commands import Json  # noqa: TC001 - cyclopts reads the annotations
 from volact.console import Console, secret_argument
 from volact.kmshost import activating, reporting, setup
+from volact.protocol.jws import MAX_INTEGER
 from volact.protocol.problems import UsageError
 
 if TYPE_CHECKING:
@@ -194,6 +195,8 @@ def clients(
     """List the machines that count now, in the order in which they called first, a page at a time."""
     if not 1 <= limit <= reporting.MOST_ROWS:
         raise UsageError(f"--limit is 1 to {reporting.MOST_ROWS}.")
+    if not 0 <= after <= MAX_INTEGER:
+        raise UsageError("--after is the row of a listing.")
     with setup.opened() as opened:
         found = reporting.clients(opened, after, limit)
     commands.show(
@@ -218,8 +221,8 @@ def events(
     json: Json = False,
 ) -> None:
     """List what happened, the oldest first: 12290 a request was handled, 12291 the service could not start."""
-    if limit < 0:
-        raise UsageError("--limit is not below 0.")
+    if not 0 <= limit <= MAX_INTEGER:
+        raise UsageError("--limit is 0, for all that are kept, or a number of events.")
     with setup.opened() as opened:
         found = reporting.events(opened, since, limit)
     commands.show(

@@ -155,7 +155,11 @@ PROBLEMS: dict[str, Problem] = {
     "product-unknown": Problem(
         404, "The publisher has no such product.", "See `volact authority product list`."
     ),
-    "no-key-installed": Problem(409, "The product has no key.", "Run `volact client install-key KEY`."),
+    "no-key-installed": Problem(
+        409,
+        "The product has no key.",
+        "On a machine: `volact client install-key KEY`; on a KMS host: `volact kmshost install-key KEY`.",
+    ),
     "no-request-pending": Problem(
         409, "There is no request that this answer could belong to.", "Write one with `slmgr /dti FILE`."
     ),
