@@ -210,3 +210,31 @@ def test_k14_the_borders_of_same_and_foreign(differing: str, verdict: str) -> No
         "foreign": Refusal("identity-cloned"),
     }
     assert counting.recognise(known(fp=old), new) == expected[verdict]
+
+
+# --- clocks (PROTOCOL section 8) --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wall", "running", "jump"),
+    [
+        (100, 100, False),
+        (100 + 3600, 100, False),
+        (101 + 3600, 100, True),
+        (100 - 3600, 100, False),
+        (99 - 3600, 100, True),
+        (86400, 86400, False),
+    ],
+)
+def test_a_jump_is_more_than_an_hour_either_way(wall: int, running: int, jump: bool) -> None:
+    before = counting.Look(NOW, 1000)
+    assert counting.jumped(before, counting.Look(NOW + wall, 1000 + running)) is jump
+
+
+def test_a_first_look_is_no_jump() -> None:
+    assert not counting.jumped(None, counting.Look(NOW, 0))
+
+
+@pytest.mark.parametrize(("last", "ahead"), [(3599, False), (3600, False), (3601, True)])
+def test_a_contact_more_than_an_hour_ahead_is_of_a_wrong_clock(last: int, ahead: bool) -> None:
+    assert counting.is_ahead(NOW + last, NOW) is ahead

@@ -40,20 +40,20 @@ def test_the_form() -> None:
     ],
 )
 def test_it_is_good_for_five_minutes(age: int, good: bool) -> None:
-    assert nonces.is_good(KEY, HOST, as_protocol_says(NOW - age), NOW) is good
+    assert nonces.given(KEY, HOST, as_protocol_says(NOW - age), NOW) == (NOW - age if good else None)
 
 
 def test_it_is_of_this_host_and_key() -> None:
-    assert not nonces.is_good(KEY, HOST, as_protocol_says(host="-" + "G" * 42), NOW)
-    assert not nonces.is_good(KEY, HOST, as_protocol_says(key=b"l" * 32), NOW)
-    assert not nonces.is_good(b"", HOST, as_protocol_says(), NOW)
+    assert nonces.given(KEY, HOST, as_protocol_says(host="-" + "G" * 42), NOW) is None
+    assert nonces.given(KEY, HOST, as_protocol_says(key=b"l" * 32), NOW) is None
+    assert nonces.given(b"", HOST, as_protocol_says(), NOW) is None
 
 
 def test_every_mistyped_character_is_seen() -> None:
     good = as_protocol_says()
     for place in range(43):
         other = "A" if good[place] != "A" else "B"
-        assert not nonces.is_good(KEY, HOST, good[:place] + other + good[place + 1 :], NOW), place
+        assert nonces.given(KEY, HOST, good[:place] + other + good[place + 1 :], NOW) is None, place
 
 
 def test_only_the_canonical_form_is_good() -> None:
@@ -63,7 +63,7 @@ def test_only_the_canonical_form_is_good() -> None:
     place = alphabet.index(good[-1])
     assert place % 4 == 0
     for one in (1, 2, 3):
-        assert not nonces.is_good(KEY, HOST, good[:-1] + alphabet[place + one], NOW)
+        assert nonces.given(KEY, HOST, good[:-1] + alphabet[place + one], NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_only_the_canonical_form_is_good() -> None:
     ids=repr,
 )
 def test_anything_else_is_none(bad: object) -> None:
-    assert not nonces.is_good(KEY, HOST, bad, NOW)
+    assert nonces.given(KEY, HOST, bad, NOW) is None
 
 
 @pytest.mark.parametrize("around", ["{}=", "{}\n", " {}", "{}A"])
 def test_nothing_may_stand_around_it(around: str) -> None:
-    assert not nonces.is_good(KEY, HOST, around.format(as_protocol_says()), NOW)
+    assert nonces.given(KEY, HOST, around.format(as_protocol_says()), NOW) is None

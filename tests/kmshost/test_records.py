@@ -19,16 +19,21 @@ THIRD = "com.example.third"
 # --- repetitions ------------------------------------------------------------------------------------------------
 
 
-def test_the_same_check_in_gets_the_same_bytes_and_counts_nothing(site: Site, numbers: Numbers) -> None:
+def test_the_same_check_in_gets_the_same_bytes_and_is_a_contact_once(site: Site, numbers: Numbers) -> None:
+    """K4: asked again under a younger nonce the record lives on from there; nothing else of it changes."""
     machines = activated(site, numbers)
     asked = {"req": new_id(), "name": "pc-17"}
     (first,) = site.send(machines[0].checkin(**asked))
-    before = site.rows("record"), site.rows("event"), site.rows("tally")
+    (before,) = (row for row in site.rows("record") if row.cmid == machines[0].cmid)
     site.clock.pass_(299)
     assert site.send(machines[0].checkin(**asked, state=1, minutes=9)) == [first]
+    (after,) = (row for row in site.rows("record") if row.cmid == machines[0].cmid)
+    moved = {"last": NOW + 299, "expires": NOW + 299 + numbers.lifetime}
+    assert after._asdict() == {**before._asdict(), **moved}
+    kept = site.rows("record"), site.rows("event"), site.rows("tally")
     site.restarted()
     assert site.send(*[machines[0].checkin(**asked) for _ in range(3)]) == [first] * 3
-    assert (site.rows("record"), site.rows("event"), site.rows("tally")) == before
+    assert (site.rows("record"), site.rows("event"), site.rows("tally")) == kept
 
 
 def test_a_repetition_under_a_newer_delegation_gets_the_same_bytes(site: Site, numbers: Numbers) -> None:

@@ -162,7 +162,7 @@ def test_expire_deletes_what_has_ended_and_nothing_else(site: Site, numbers: Num
     site.call(old)
     site.clock.pass_(HOUR)
     site.call([old[1], *site.machines(2)])
-    site.clock.time = NOW + numbers.lifetime + later
+    site.clock.pass_(numbers.lifetime + later - HOUR)
     site.host.expire()
     assert len(site.rows("record")) == (6 if later < 0 else 3)
     assert site.counts() == (6 if later < 0 else 3, 0)
@@ -215,11 +215,11 @@ def test_expire_keeps_who_has_called_again_meanwhile(site: Site, numbers: Number
     one.call()
     site.clock.pass_(numbers.lifetime)
     with site.store.reading() as tx:
-        ended, _ = ledger.expired(tx, 0, site.clock.now(), 10)
+        (ended, _), _ = ledger.out_of_time(tx, 0, site.clock.now(), 10)
     assert len(ended) == 1
     one.call()
     with site.store.writing() as tx:
-        assert store.forget_ended(tx, ended, site.clock.now()) == 0
+        assert ledger.forget_ended(tx, ended, site.clock.now()) == 0
     assert site.counts() == (1, 0)
 
 
@@ -308,7 +308,7 @@ def forget_at_once(site: Site, ended: list[int]) -> None:
     """Housekeeping that does not wait."""
     with site.store.writing() as tx:
         tx.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
-        store.forget_ended(tx, ended, site.clock.now())
+        ledger.forget_ended(tx, ended, site.clock.now())
 
 
 def test_a_machine_that_ended_and_calls_while_it_is_deleted_is_kept(site: Site, numbers: Numbers) -> None:
@@ -317,7 +317,7 @@ def test_a_machine_that_ended_and_calls_while_it_is_deleted_is_kept(site: Site, 
     one.call()
     site.clock.pass_(numbers.lifetime)
     with site.store.reading() as tx:
-        ended, _ = ledger.expired(tx, 0, site.clock.now(), 10)
+        (ended, _), _ = ledger.out_of_time(tx, 0, site.clock.now(), 10)
     if site.store.engine.dialect.name == "sqlite":
         return  # one writer at a time: BEGIN IMMEDIATE
     memory = ledger.Memory()
@@ -330,7 +330,7 @@ def test_a_machine_that_ended_and_calls_while_it_is_deleted_is_kept(site: Site, 
         batch.put(row._replace(id=0, expires=site.clock.now() + numbers.lifetime))
         batch.write()
     with site.store.writing() as tx:
-        assert store.forget_ended(tx, ended, site.clock.now()) == 0
+        assert ledger.forget_ended(tx, ended, site.clock.now()) == 0
     assert site.counts() == (1, 0)
 
 

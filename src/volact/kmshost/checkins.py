@@ -57,11 +57,24 @@ class CheckIn(NamedTuple):
         document: the check-in.
         digest: of its content; the same when a lost answer is asked for again.
         address: where it came from.
+        given: when this host gave its nonce, seconds UTC.
     """
 
     document: Document
     digest: str
     address: str
+    given: int
+
+
+class _Nonce(NamedTuple):
+    """A good nonce, and when it was given."""
+
+    text: str
+    given: int
+
+
+_UNSEEN = _Nonce("", 0)
+"""For a check-in that is refused before its nonce is looked at."""
 
 
 def open_all(sent: Sequence[tuple[Sent, str]], frame: Frame) -> list[CheckIn | Refusal]:
@@ -72,8 +85,8 @@ def open_all(sent: Sequence[tuple[Sent, str]], frame: Frame) -> list[CheckIn | R
             opening.take_apart()
         except DocumentRefused as error:
             opening.refused = error
-    seen = [_good_nonce(opening, frame) if opening.refused is None else "" for opening in openings]
-    _go_on([opening for opening, nonce in zip(openings, seen, strict=True) if nonce])
+    seen = [_nonce_of(opening, frame) if opening.refused is None else _UNSEEN for opening in openings]
+    _go_on([opening for opening, nonce in zip(openings, seen, strict=True) if nonce is not None])
     return [
         Refusal("nonce-refused") if nonce is None else _conclude(opening, nonce, address, frame)
         for opening, nonce, (_, address) in zip(openings, seen, sent, strict=True)
@@ -90,25 +103,25 @@ def _go_on(openings: Sequence[trust.Opening]) -> None:
                     opening.refused = error
 
 
-def _good_nonce(opening: trust.Opening, frame: Frame) -> str | None:
-    """Look where our own client writes the nonce; only if there is no good one, read the JSON."""
+def _nonce_of(opening: trust.Opening, frame: Frame) -> _Nonce | None:
+    """The good nonce in a payload: where our own client writes it; only if there is none, by reading the JSON."""
     payload = opening.parts.payload
     start = payload.find(_NONCE) + len(_NONCE)
-    found: object = payload[start : start + nonces.CHARACTERS].decode("latin-1")
-    if _is_good(found, frame):
-        return str(found)
+    found = _good(payload[start : start + nonces.CHARACTERS].decode("latin-1"), frame)
+    if found is not None:
+        return found
     try:
-        found = jws.read_json(payload).get("nonce")
+        return _good(jws.read_json(payload).get("nonce"), frame)
     except DocumentRefused:
         return None
-    return str(found) if _is_good(found, frame) else None
 
 
-def _is_good(nonce: object, frame: Frame) -> bool:
-    return nonces.is_good(frame.nonce_key, frame.host, nonce, frame.now)
+def _good(text: object, frame: Frame) -> _Nonce | None:
+    given = nonces.given(frame.nonce_key, frame.host, text, frame.now)
+    return None if given is None else _Nonce(str(text), given)
 
 
-def _conclude(opening: trust.Opening, nonce: str, address: str, frame: Frame) -> CheckIn | Refusal:
+def _conclude(opening: trust.Opening, nonce: _Nonce, address: str, frame: Frame) -> CheckIn | Refusal:
     if opening.refused is not None:
         return opening.refused.refusal
     document = opening.document
@@ -119,9 +132,10 @@ def _conclude(opening: trust.Opening, nonce: str, address: str, frame: Frame) ->
     if document["aud"] != frame.host:
         return Refusal("document-refused", "checkin: for another host")
     # What was looked at before the signature may have been another text than the one that was signed as the nonce.
-    if document["nonce"] != nonce and not _is_good(document["nonce"], frame):
+    signed = nonce if document["nonce"] == nonce.text else _good(document["nonce"], frame)
+    if signed is None:
         return Refusal("nonce-refused")
-    return CheckIn(document, content_digest(document), address)
+    return CheckIn(document, content_digest(document), address, signed.given)
 
 
 def content_digest(document: Document) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from volact.protocol import machine
+from volact.protocol.policy import CLOCK_TOLERANCE
 from volact.protocol.problems import Refusal
 
 if TYPE_CHECKING:
@@ -54,6 +55,25 @@ class Seen(NamedTuple):
     fp: Mapping[str, str]
     before: Mapping[str, str] | None
     changed: bool
+
+
+class Look(NamedTuple):
+    """One look at the host's clocks: wall time and time since boot, seconds."""
+
+    now: int
+    running: int
+
+
+def jumped(before: Look | None, look: Look) -> bool:
+    """Whether the wall clock went another way than time since boot, by more than clocks may lie apart."""
+    if before is None:
+        return False
+    return abs((look.now - before.now) - (look.running - before.running)) > CLOCK_TOLERANCE
+
+
+def is_ahead(last: int, now: int) -> bool:
+    """Whether a contact is dated by a clock that was ahead."""
+    return last > now + CLOCK_TOLERANCE
 
 
 def is_live(expires: int, now: int) -> bool:

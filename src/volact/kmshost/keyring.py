@@ -96,11 +96,15 @@ class Keyring:
         """
         if self._newest is None:
             return Refusal("host-not-activated")
-        if now < self._newest_date - policy.CLOCK_TOLERANCE:
+        if self.is_behind(now):
             return Refusal("host-clock-wrong", "The clock is before what the publisher has signed.")
         if now > self._newest.document["exp"]:
             return Refusal("host-clock-wrong", "The delegation is past its end.")
         return self._newest.document
+
+    def is_behind(self, now: int) -> bool:
+        """Whether the clock is more than an hour before the newest date that the publisher signed for this host."""
+        return now < self._newest_date - policy.CLOCK_TOLERANCE
 
     def common(self) -> dict[str, object]:
         """The claims that every document of this publisher has."""

@@ -15,10 +15,11 @@ import msgspec
 
 from volact.kmshost import checkins, counting, ledger, nonces, store
 from volact.kmshost.counting import GRANTED
+from volact.kmshost.housekeeping import Housekeeping
 from volact.kmshost.ledger import Group, Record
 from volact.kmshost.store import Event
 from volact.protocol import documents, ids, policy
-from volact.protocol.problems import Refusal
+from volact.protocol.problems import Refusal, Refused, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 HANDLED, NOT_STARTED = 12290, 12291
 _ID_BYTES = 16
 _encode = msgspec.json.Encoder().encode
-_LOOK_AT = 2_000
-_PEAKS_EVERY = policy.HOUR
 
 
 class Intervals(NamedTuple):
@@ -101,8 +100,7 @@ class KmsHost:
         self._warn = warn
         self._memory = ledger.Memory()
         self._nonce_key = b""
-        self._expire_after = 0
-        self._peaks_at = 0
+        self._housekeeping = Housekeeping()
         self._last_now = 0
         self._witnesses: dict[str, int] = {}
         self._warned = False
@@ -116,8 +114,9 @@ class KmsHost:
             VolactError: if the store cannot be read.
         """
         with self.store.reading() as tx:
-            found = store.publisher(tx)
+            found, newest = store.publisher(tx), store.newest_event(tx)
         self._nonce_key = found.nonce_key if found else b""
+        self._housekeeping.start(self.clock, newest)
 
     def use(self, *, keyring: Keyring | None, intervals: Intervals, tls: Sequence[str]) -> None:
         """Sign with this and tell these intervals from the next batch on."""
@@ -174,12 +173,23 @@ class KmsHost:
         frame = checkins.Frame(keyring.pub, keyring.roots.lab, keyring.host, self._nonce_key, now)
         opened = checkins.open_all(sent, frame)
         asked = [one for one in opened if not isinstance(one, Refusal)]
-        outcomes = iter(self._decide(asked, using, keyring, delegation, now) if asked else ())
+        outcomes = iter(self._decide_or_repeat(asked, using, keyring, delegation, now) if asked else ())
         answers: list[bytes | Refusal] = []
         for one in opened:
             outcome: Outcome = one if isinstance(one, Refusal) else next(outcomes)
             answers.append(outcome if isinstance(outcome, Refusal) else keyring.bundle(*outcome))
         return answers
+
+    def _decide_or_repeat(
+        self, asked: Sequence[CheckIn], using: _Using, keyring: Keyring, delegation: Document, now: int
+    ) -> list[Outcome]:
+        """Decide; once more if another host of this count wrote the same records first, and these can be read now."""
+        try:
+            return self._decide(asked, using, keyring, delegation, now)
+        except Refused as refused:
+            if refused.refusal.code != "busy":
+                raise
+        return self._decide(asked, using, keyring, delegation, now)
 
     def _decide(
         self, asked: Sequence[CheckIn], using: _Using, keyring: Keyring, delegation: Document, now: int
@@ -209,6 +219,7 @@ class KmsHost:
         if isinstance(repeated, Refusal):
             return self._refuse(work, asked, repeated)
         if repeated and record and record.payload is not None and record.kid == keyring.host:
+            self._hear_again(work, asked, product, record)
             return _Lease(record.payload, record.kid, record.delegation or "")
         seen = counting.recognise(known, claims["fp"])
         if isinstance(seen, Refusal):
@@ -216,6 +227,17 @@ class KmsHost:
         called = self._called(work, asked, product, record, seen)
         work.batch.call(called)
         return self._count(work, asked, product, known, called)
+
+    def _hear_again(self, work: _Work, asked: CheckIn, product: Product, record: Record) -> None:
+        """A lost answer is asked for again: a contact like any other (K4), if the nonce is younger than the last one.
+
+        Captured bytes that are sent again have the nonce of their first time, and change nothing (T14).
+        """
+        if asked.given <= record.last:
+            return
+        last, expires = work.now, work.now + product.policy.record_lifetime
+        work.batch.put(record._replace(last=last, expires=expires, address=asked.address))
+        self._note(work, asked, GRANTED)
 
     def _called(
         self, work: _Work, asked: CheckIn, product: Product, record: Record | None, seen: counting.Seen
@@ -233,7 +255,7 @@ class KmsHost:
             "state": claims["state"],
             "minutes": claims["minutes"],
             "virtual": claims["vm"],
-            "name": claims.get("name"),
+            "name": _for_people(claims.get("name")),
             "address": asked.address,
             "outcome": GRANTED,
         }
@@ -365,25 +387,19 @@ class KmsHost:
     # --- housekeeping -------------------------------------------------------------------------------------
 
     def expire(self) -> None:
-        """Delete a slice of what has ended, oldest events included, and look for peaks once an hour.
+        """Do a slice of housekeeping.
 
         Raises:
             VolactError: if the store failed; then nothing of it happened.
         """
-        now = self.clock.now()
-        with self.store.reading() as tx:
-            ended, after = ledger.expired(tx, self._expire_after, now, _LOOK_AT)
-        self._expire_after = after
-        with self.store.writing() as tx:
-            if ended:
-                store.forget_ended(tx, ended, now)
-            store.trim_events(tx)
-        if not self._peaks_at <= now < self._peaks_at + _PEAKS_EVERY:
-            self._peaks_at = now
-            with self.store.reading() as tx:  # every record, which must not keep a batch waiting
-                counted = store.present(tx, now)
-            with self.store.writing() as tx:
-                store.note_peaks(tx, counted)
+        keyring = self._using.keyring
+        behind = keyring is not None and keyring.is_behind(self.clock.now())
+        self._housekeeping.work(self.clock, self.store, clock_is_behind=behind)
+
+
+def _for_people(name: str | None) -> str | None:
+    """A machine's own name as it is kept: nothing in it steers a terminal, or breaks a database."""
+    return None if name is None else printable(name)
 
 
 def _told(intervals: Intervals, product: Product) -> tuple[int, int]:

@@ -1,9 +1,9 @@
 """The ledger: a record of every machine for every product, and a batch's view of it (K3, K4, K13; DESIGN section 4).
 
 - A batch reads its callers' records once and writes them once, whatever they ask.
-- *Enough* may be said from memory for a minute: once `minimum` records count until T, at least as many count at
-  every moment before T. Contact moves an end on; a newer policy may set it back, but never to within that minute.
-  Only rows, read in the writing transaction with the callers of this very batch, say *not enough*.
+- *Enough* may be said from memory for a minute after it was counted: once `minimum` records count until T, at least
+  as many count at every moment before T. Contact moves an end on; a newer policy may set it back, but never to within
+  that minute, which each threshold has for itself. Only rows, read in the writing transaction with the callers of this very batch, say *not enough*.
 - The question reads at most twice the largest threshold of machines, whatever the size of the ledger.
 """
 
@@ -136,33 +136,30 @@ class _Counted:
 
 
 class Memory:
-    """What one process remembers between batches: until when which thresholds are reached, and the count then."""
+    """What one process remembers between batches: of each threshold when it was counted, until when it is reached."""
 
     def __init__(self) -> None:
         """Remember nothing."""
-        self._until: dict[tuple[str, str, int], int] = {}
-        self._shown: dict[str, tuple[int, int]] = {}
+        self._reached: dict[tuple[str, Threshold], tuple[int, int, int]] = {}
 
     def count(self, group: str, thresholds: Sequence[Threshold], now: int) -> int | None:
         """The count to show if a threshold is certainly reached now; None if rows must be asked."""
-        at, count = self._shown.get(group, (0, 0))
-        if not at <= now < at + RECOUNTED:
-            return None
-        if any(now < self._until.get((group, one.counted, one.minimum), 0) for one in thresholds):
-            return count
+        for one in thresholds:
+            at, until, count = self._reached.get((group, one), (0, 0, 0))
+            if at <= now < min(at + RECOUNTED, until):
+                return count
         return None
 
     def learn(self, group: Group, counted: _Counted, thresholds: Sequence[Threshold], now: int) -> None:
         """Remember what was counted; only what is on disk may be remembered."""
-        self._shown[group.name] = now, min(len(counted.ends), group.most)
+        count = min(len(counted.ends), group.most)
         for one in thresholds:
-            ends = counted.of(one.counted).values()
-            self._until[group.name, one.counted, one.minimum] = counting.until(ends, one.minimum)
+            until = counting.until(counted.of(one.counted).values(), one.minimum)
+            self._reached[group.name, one] = now, until, count
 
     def forget(self) -> None:
-        """Forget everything: records were removed by hand, or the clock went back."""
-        self._until.clear()
-        self._shown.clear()
+        """Forget everything: the clock went back."""
+        self._reached.clear()
 
 
 class Batch:
@@ -234,8 +231,8 @@ class Batch:
     def write(self) -> None:
         """Write what was put."""
         records = [self._records[place] for place in self._touched]
-        new = [record[1:] for record in records if not record.id]
         # In one order, or two hosts of one count could wait for each other.
+        new = sorted(record[1:] for record in records if not record.id)
         known = sorted((record for record in records if record.id), key=lambda record: record.id)
         if new:
             _ADD.write(self._tx, new)
@@ -260,23 +257,45 @@ def pages(tx: Connection, after: int, limit: int, *, live_at: int | None = None)
     return [Record(*row) for row in tx.execute(query)]
 
 
-def expired(tx: Connection, after: int, now: int, look_at: int) -> tuple[list[int], int]:
-    """The numbers of records that have ended, at most a slice, and where to look next: 0 for from the beginning."""
+class OutOfTime(NamedTuple):
+    """Numbers of records: those that have ended, and those whose last contact lies ahead."""
+
+    ended: list[int]
+    ahead: list[int]
+
+
+def out_of_time(tx: Connection, after: int, now: int, look_at: int) -> tuple[OutOfTime, int]:
+    """Look through `look_at` records behind `after`: at most a slice, and where to look next (0: from the beginning)."""
     query = (
-        sa.select(_table.c.id, _table.c.expires)
+        sa.select(_table.c.id, _table.c.last, _table.c.expires)
         .where(_table.c.id > after)
         .order_by(_table.c.id)
         .limit(look_at)
     )
     rows = tx.execute(query).all()
-    ended: list[int] = []
-    for identifier, expires in rows:
-        if len(ended) == store.SLICE:
-            return ended, after
+    found = OutOfTime([], [])
+    for identifier, last, expires in rows:
+        if len(found.ended) + len(found.ahead) == store.SLICE:
+            return found, after
         after = identifier
-        if not counting.is_live(expires, now):
-            ended.append(identifier)
-    return ended, after if len(rows) == look_at else 0
+        if counting.is_ahead(last, now):
+            found.ahead.append(identifier)
+        elif not counting.is_live(expires, now):
+            found.ended.append(identifier)
+    return found, after if len(rows) == look_at else 0
+
+
+def forget_ended(tx: Connection, identifiers: Sequence[int], now: int) -> int:
+    """Delete records by their numbers, as far as none has called again meanwhile; how many there were."""
+    ended = _table.c.id.in_(identifiers), _table.c.expires <= now
+    return int(tx.execute(sa.delete(_table).where(*ended)).rowcount)
+
+
+def set_back(tx: Connection, identifiers: Sequence[int], now: int) -> None:
+    """Let records live on from now whose last contact lies ahead, as far as none has called again meanwhile."""
+    ahead = _table.c.id.in_(identifiers), _table.c.last > now
+    lifetime = _table.c.expires - _table.c.last
+    tx.execute(sa.update(_table).where(*ahead).values(last=now, expires=now + lifetime))
 
 
 def as_json(fp: Mapping[str, str] | None) -> str | None:

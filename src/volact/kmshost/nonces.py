@@ -24,17 +24,19 @@ def make(key: bytes, host: str, now: int, random: bytes) -> str:
     return ids.b64u(head + _mac(key, host, head))
 
 
-def is_good(key: bytes, host: str, nonce: object, now: int) -> bool:
-    """Whether this host gave the nonce within the last five minutes."""
+def given(key: bytes, host: str, nonce: object, now: int) -> int | None:
+    """When this host gave the nonce, if it is good now: within the last five minutes; else None."""
     if not ids.has_form(nonce, CHARACTERS):
-        return False
+        return None
     try:
         data = ids.unb64u(str(nonce))
     except DocumentRefused:
-        return False
+        return None
     head, mac = data[: _BYTES - _MAC_BYTES], data[_BYTES - _MAC_BYTES :]
-    given = int.from_bytes(head[:_TIME_BYTES], "big")
-    return 0 <= now - given <= policy.NONCE_LIFETIME and hmac.compare_digest(mac, _mac(key, host, head))
+    at = int.from_bytes(head[:_TIME_BYTES], "big")
+    if 0 <= now - at <= policy.NONCE_LIFETIME and hmac.compare_digest(mac, _mac(key, host, head)):
+        return at
+    return None
 
 
 def _mac(key: bytes, host: str, head: bytes) -> bytes:

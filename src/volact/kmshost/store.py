@@ -16,7 +16,7 @@ from volact.kmshost import schema
 from volact.statements import Statement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from sqlalchemy import Connection, Engine
 
@@ -194,6 +194,12 @@ def events(tx: Connection, since: int = 0, limit: int | None = None) -> list[Eve
     return [Event(*row) for row in rows][::-1]
 
 
+def newest_event(tx: Connection) -> int | None:
+    """When the newest event was; None if there is none."""
+    table = schema.event
+    return tx.execute(sa.select(table.c.time).order_by(table.c.id.desc()).limit(1)).scalar()
+
+
 def trim_events(tx: Connection) -> int:
     """Delete the oldest events beyond those that are kept, a slice; how many went."""
     table = schema.event
@@ -266,10 +272,3 @@ def peaks(tx: Connection, now: int) -> dict[str, int]:
 def clear_peaks(tx: Connection) -> None:
     """Begin to look for peaks anew: a delegation has been extended."""
     tx.execute(sa.delete(schema.peak))
-
-
-def forget_ended(tx: Connection, identifiers: Iterable[int], now: int) -> int:
-    """Delete records by their numbers, as far as none has called again meanwhile; how many there were."""
-    table = schema.record
-    ended = table.c.id.in_(list(identifiers)), table.c.expires <= now
-    return int(tx.execute(sa.delete(table).where(*ended)).rowcount)

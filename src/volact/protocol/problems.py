@@ -332,9 +332,9 @@ class Refusal(NamedTuple):
 
         The texts are for a terminal or a log, so characters that would steer it are taken out (T36).
         """
-        unlisted = Problem(400, _printable(title[:200]), "Ask the one who answered.")
+        unlisted = Problem(400, printable(title[:200]), "Ask the one who answered.")
         return cls(
-            _printable(code[:64]), _printable(detail[:1000]), extra, None if code in PROBLEMS else unlisted
+            printable(code[:64]), printable(detail[:1000]), extra, None if code in PROBLEMS else unlisted
         )
 
     def document(self) -> dict[str, Any]:
@@ -356,7 +356,8 @@ class Refusal(NamedTuple):
         return f"{entry.sentence} {self.detail}".strip()
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """A text that somebody sent, as it may be shown or kept: characters that would steer a terminal or log are ``?``."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
