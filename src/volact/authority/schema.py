@@ -10,55 +10,31 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from volact import tables
+from volact.tables import boolean, integer, number, refers_to, text
+
 REVISION = "0001"
 """The newest script in `migrations`; a test holds it."""
 
-metadata = sa.MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-# SQLite numbers rows by INTEGER PRIMARY KEY only; PostgreSQL's integer would end at 2^31.
-_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-
-
-def _number(name: str = "id") -> sa.Column[int]:
-    return sa.Column(name, _NUMBER, primary_key=True)
-
-
-def _text(name: str, **options: object) -> sa.Column[str]:
-    return sa.Column(name, sa.Text, nullable=False, **options)  # type: ignore[arg-type]
-
-
-def _integer(name: str, **options: object) -> sa.Column[int]:
-    return sa.Column(name, sa.BigInteger, nullable=False, **options)  # type: ignore[arg-type]
-
-
-def _to(name: str, target: str, **options: object) -> sa.Column[int]:
-    return sa.Column(name, _NUMBER, sa.ForeignKey(target), nullable=False, **options)  # type: ignore[arg-type]
-
+metadata = tables.metadata()
 
 publisher = sa.Table(
     "publisher",
     metadata,
-    _text("pub", primary_key=True),
-    _text("name"),
-    _text("url"),
-    sa.Column("lab", sa.Boolean, nullable=False),
-    _integer("created"),
+    text("pub", primary_key=True),
+    text("name"),
+    text("url"),
+    boolean("lab"),
+    integer("created"),
 )
 
 root_document = sa.Table(
     "root_document",
     metadata,
-    _integer("ver", primary_key=True, autoincrement=False),
-    _text("token"),
-    _text("x"),
-    _text("y"),
+    integer("ver", primary_key=True, autoincrement=False),
+    text("token"),
+    text("x"),
+    text("y"),
 )
 
 # Every delegation ever signed is kept: a kept answer travels with the one that was in force at its iat.
@@ -66,73 +42,76 @@ root_document = sa.Table(
 delegation = sa.Table(
     "delegation",
     metadata,
-    _text("jti", primary_key=True),
-    _text("signer"),
-    _text("sub"),
-    _text("rol"),
-    _integer("iat"),
-    _integer("exp"),
+    text("jti", primary_key=True),
+    text("signer"),
+    text("sub"),
+    text("rol"),
+    integer("iat"),
+    integer("exp"),
     sa.Column("payload", sa.LargeBinary, nullable=False),
     sa.Column("token", sa.Text),
 )
 
-product = sa.Table("product", metadata, _number(), _text("prd", unique=True), _integer("ver"))
+product = sa.Table("product", metadata, number(), text("prd", unique=True), integer("ver"))
 
 product_version = sa.Table(
     "product_version",
     metadata,
-    _to("product", "product.id", primary_key=True),
-    _integer("ver", primary_key=True, autoincrement=False),
+    refers_to("product", "product.id", primary_key=True),
+    integer("ver", primary_key=True, autoincrement=False),
     sa.Column("payload", sa.LargeBinary, nullable=False),
-    _text("kid"),
-    _text("delegation"),
+    text("kid"),
+    text("delegation"),
 )
 
 customer = sa.Table(
     "customer",
     metadata,
-    _number(),
-    _text("name", unique=True),
-    _text("cus", unique=True),
-    _integer("created"),
+    number(),
+    text("name", unique=True),
+    text("cus", unique=True),
+    integer("created"),
 )
 
 product_key = sa.Table(
     "product_key",
     metadata,
-    _number(),
-    _text("thumbprint", unique=True),
-    _text("x"),
-    _text("y"),
-    _text("kind"),
-    _text("label", unique=True),
-    _to("product", "product.id"),
-    _to("customer", "customer.id"),
-    _integer("bought"),
-    _integer("used"),
-    _text("blocked"),
-    _integer("blocked_since"),
-    sa.Column("machines_bound", sa.Boolean, nullable=False),
-    sa.Column("networks_bound", sa.Boolean, nullable=False),
-    _integer("host_machines"),
-    _integer("created"),
+    number(),
+    text("thumbprint", unique=True),
+    text("x"),
+    text("y"),
+    text("kind"),
+    text("label", unique=True),
+    refers_to("product", "product.id"),
+    refers_to("customer", "customer.id"),
+    integer("bought"),
+    integer("used"),
+    text("blocked"),
+    integer("blocked_since"),
+    boolean("machines_bound"),
+    boolean("networks_bound"),
+    integer("host_machines"),
+    integer("created"),
 )
 
 # A host key may name several products; the first is `product_key.product`, all of them are here.
 key_product = sa.Table(
     "key_product",
     metadata,
-    _to("key", "product_key.id", primary_key=True),
-    _to("product", "product.id", primary_key=True),
+    refers_to("key", "product_key.id", primary_key=True),
+    refers_to("product", "product.id", primary_key=True),
 )
 key_machine = sa.Table(
-    "key_machine", metadata, _to("key", "product_key.id", primary_key=True), _text("cmid", primary_key=True)
+    "key_machine",
+    metadata,
+    refers_to("key", "product_key.id", primary_key=True),
+    text("cmid", primary_key=True),
 )
 key_network = sa.Table(
     "key_network",
     metadata,
-    _to("key", "product_key.id", primary_key=True),
-    _text("network", primary_key=True),
+    refers_to("key", "product_key.id", primary_key=True),
+    text("network", primary_key=True),
 )
 
 # `act` begins with its time, so that its index grows at one end. `fp` is the JSON of the last granted vector,
@@ -140,18 +119,18 @@ key_network = sa.Table(
 activation = sa.Table(
     "activation",
     metadata,
-    _text("act", primary_key=True),
-    _to("key", "product_key.id"),
-    _text("cmid"),
-    _text("fp"),
+    text("act", primary_key=True),
+    refers_to("key", "product_key.id"),
+    text("cmid"),
+    text("fp"),
     sa.Column("find_uuid", sa.Text),
     sa.Column("find_board", sa.Text),
     sa.Column("find_disk", sa.Text),
     sa.Column("find_net", sa.Text),
-    _integer("created"),
-    _integer("granted"),
-    _text("blocked"),
-    _integer("blocked_since"),
+    integer("created"),
+    integer("granted"),
+    text("blocked"),
+    integer("blocked_since"),
     sa.UniqueConstraint("key", "cmid"),
     sa.Index(None, "find_uuid"),
     # With the UUID beside it: who has one is looked up by it, and among rows without one by the rest. A board's
@@ -165,11 +144,11 @@ activation = sa.Table(
 change = sa.Table(
     "change",
     metadata,
-    _number(),
+    number(),
     sa.Column("act", sa.Text, sa.ForeignKey("activation.act"), nullable=False, index=True),
-    _integer("at"),
-    _text("how"),
-    _text("cmid_before", index=True),
+    integer("at"),
+    text("how"),
+    text("cmid_before", index=True),
 )
 
 # What was asked and what is answered, written before it is signed. `act` is that of an activation or a host, and
@@ -177,69 +156,69 @@ change = sa.Table(
 answer = sa.Table(
     "answer",
     metadata,
-    _text("act", primary_key=True),
-    _text("req", primary_key=True),
-    _text("digest"),
-    _text("name"),
-    _to("key", "product_key.id"),
+    text("act", primary_key=True),
+    text("req", primary_key=True),
+    text("digest"),
+    text("name"),
+    refers_to("key", "product_key.id"),
     sa.Column("payload", sa.LargeBinary, nullable=False),
-    _text("kid"),
-    _text("delegation"),
+    text("kid"),
+    text("delegation"),
 )
 
 host = sa.Table(
     "host",
     metadata,
-    _text("act", primary_key=True),
-    _to("key", "product_key.id"),
-    _text("host"),
-    _integer("activations"),
-    _integer("created"),
-    _integer("granted"),
-    _integer("expires"),
-    _text("blocked"),
-    _integer("blocked_since"),
+    text("act", primary_key=True),
+    refers_to("key", "product_key.id"),
+    text("host"),
+    integer("activations"),
+    integer("created"),
+    integer("granted"),
+    integer("expires"),
+    text("blocked"),
+    integer("blocked_since"),
     sa.UniqueConstraint("key", "host"),
 )
 
 usage = sa.Table(
     "usage",
     metadata,
-    _text("jti", primary_key=True),
-    _text("host"),
-    _text("ref"),
-    _integer("received"),
-    _text("token"),
+    text("jti", primary_key=True),
+    text("host"),
+    text("ref"),
+    integer("received"),
+    text("token"),
 )
 
 source = sa.Table(
     "source",
     metadata,
-    _to("key", "product_key.id", primary_key=True),
-    _text("network", primary_key=True),
-    _integer("first_seen"),
+    refers_to("key", "product_key.id", primary_key=True),
+    text("network", primary_key=True),
+    integer("first_seen"),
 )
 
 event = sa.Table(
     "event",
     metadata,
-    _number(),
-    _integer("at"),
-    _text("name"),
-    sa.Column("key", _NUMBER, sa.ForeignKey("product_key.id")),
-    _text("detail"),
+    number(),
+    integer("at"),
+    text("name"),
+    sa.Column("key", tables.NUMBER, sa.ForeignKey("product_key.id")),
+    text("detail"),
 )
 
 status_list = sa.Table(
     "status_list",
     metadata,
-    _integer("ver", primary_key=True, autoincrement=False),
-    _integer("iat"),
-    _integer("nxt"),
+    integer("ver", primary_key=True, autoincrement=False),
+    integer("iat"),
+    integer("nxt"),
     sa.Column("payload", sa.LargeBinary, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
-    _text("kid"),
-    _text("delegation"),
+    text("kid"),
+    text("delegation"),
 )
 
-setting = sa.Table("setting", metadata, _text("name", primary_key=True), _text("value"))
+setting = sa.Table("setting", metadata, text("name", primary_key=True), text("value"))

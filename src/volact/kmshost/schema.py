@@ -12,99 +12,75 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from volact import tables
+from volact.tables import boolean, integer, number, text
+
 REVISION = "0001"
 """The newest script in `migrations`; a test holds it."""
 
-metadata = sa.MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-# SQLite numbers rows by INTEGER PRIMARY KEY only; PostgreSQL's integer would end at 2^31.
-_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-
-
-def _number() -> sa.Column[int]:
-    return sa.Column("id", _NUMBER, primary_key=True)
-
-
-def _text(name: str, **options: object) -> sa.Column[str]:
-    return sa.Column(name, sa.Text, **{"nullable": False, **options})  # type: ignore[arg-type]
-
-
-def _integer(name: str, **options: object) -> sa.Column[int]:
-    return sa.Column(name, sa.BigInteger, **{"nullable": False, **options})  # type: ignore[arg-type]
-
-
-def _bool(name: str) -> sa.Column[bool]:
-    return sa.Column(name, sa.Boolean, nullable=False)
-
+metadata = tables.metadata()
 
 publisher = sa.Table(
     "publisher",
     metadata,
-    _integer("id", primary_key=True, autoincrement=False),
-    _text("pub"),
-    _bool("lab"),
-    _text("root", nullable=True),
-    _text("roots"),
+    integer("id", primary_key=True, autoincrement=False),
+    text("pub"),
+    boolean("lab"),
+    text("root", nullable=True),
+    text("roots"),
     sa.Column("nonce_key", sa.LargeBinary, nullable=False),
 )
 
 product = sa.Table(
     "product",
     metadata,
-    _text("prd", primary_key=True),
-    _integer("ver"),
-    _text("edition"),
-    _text("name"),
-    _text("bundle"),
+    text("prd", primary_key=True),
+    integer("ver"),
+    text("edition"),
+    text("name"),
+    text("bundle"),
 )
 
 delegation = sa.Table(
     "delegation",
     metadata,
-    _text("jti", primary_key=True),
-    _text("host"),
-    _integer("iat"),
-    _integer("exp"),
-    _text("bundle"),
-    _integer("received"),
+    text("jti", primary_key=True),
+    text("host"),
+    integer("iat"),
+    integer("exp"),
+    text("bundle"),
+    integer("received"),
 )
 
-setting = sa.Table("setting", metadata, _text("name", primary_key=True), _text("value"))
+setting = sa.Table("setting", metadata, text("name", primary_key=True), text("value"))
 
 record = sa.Table(
     "record",
     metadata,
-    _number(),
-    _text("cmid"),
-    _text("prd"),
-    _text("grp"),
-    _bool("server"),
-    _integer("first"),
-    _integer("last"),
-    _integer("expires"),
-    _text("fp"),
-    _text("before", nullable=True),
-    _integer("state"),
-    _integer("minutes"),
-    _bool("virtual"),
-    _text("name", nullable=True),
-    _text("address"),
-    _text("outcome"),
-    _text("req", nullable=True),
-    _text("digest", nullable=True),
+    number(),
+    text("cmid"),
+    text("prd"),
+    text("grp"),
+    boolean("server"),
+    integer("first"),
+    integer("last"),
+    integer("expires"),
+    text("fp"),
+    text("before", nullable=True),
+    integer("state"),
+    integer("minutes"),
+    boolean("virtual"),
+    text("name", nullable=True),
+    text("address"),
+    text("outcome"),
+    text("req", nullable=True),
+    text("digest", nullable=True),
     sa.Column("payload", sa.LargeBinary, nullable=True),
-    _text("kid", nullable=True),
-    _text("delegation", nullable=True),
-    _text("lease", nullable=True),
-    _integer("lease_end", nullable=True),
-    _integer("renewals"),
+    text("kid", nullable=True),
+    text("delegation", nullable=True),
+    text("lease", nullable=True),
+    integer("lease_end", nullable=True),
+    integer("renewals"),
     sa.UniqueConstraint("cmid", "prd"),
     sa.Index(None, "grp", "server"),
 )
@@ -112,29 +88,29 @@ record = sa.Table(
 event = sa.Table(
     "event",
     metadata,
-    _number(),
-    _integer("time"),
-    _integer("event"),
-    _text("result"),
-    _text("product", nullable=True),
-    _text("cmid", nullable=True),
-    _text("host", nullable=True),
-    _integer("required", nullable=True),
-    _integer("current", nullable=True),
-    _integer("client_time", nullable=True),
+    number(),
+    integer("time"),
+    integer("event"),
+    text("result"),
+    text("product", nullable=True),
+    text("cmid", nullable=True),
+    text("host", nullable=True),
+    integer("required", nullable=True),
+    integer("current", nullable=True),
+    integer("client_time", nullable=True),
     sa.Column("virtual", sa.Boolean, nullable=True),
-    _integer("state", nullable=True),
-    _integer("minutes", nullable=True),
-    _integer("renewal", nullable=True),
-    _integer("retry", nullable=True),
+    integer("state", nullable=True),
+    integer("minutes", nullable=True),
+    integer("renewal", nullable=True),
+    integer("retry", nullable=True),
 )
 
 tally = sa.Table(
     "tally",
     metadata,
-    _text("outcome", primary_key=True),
-    _integer("state", primary_key=True, autoincrement=False),
-    _integer("n"),
+    text("outcome", primary_key=True),
+    integer("state", primary_key=True, autoincrement=False),
+    integer("n"),
 )
 
-peak = sa.Table("peak", metadata, _text("prd", primary_key=True), _integer("n"))
+peak = sa.Table("peak", metadata, text("prd", primary_key=True), integer("n"))
