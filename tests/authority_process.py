@@ -22,22 +22,25 @@ edition = "client"
 TIMEOUT = 60
 
 
-class Home:
-    """A VOLACT_HOME with an authority in it."""
+class RoleHome:
+    """A VOLACT_HOME with one server role in it."""
+
+    role: str
 
     def __init__(self, folder: Path, **settings: object) -> None:
         self.folder = folder
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("VOLACT_")},
             "VOLACT_HOME": str(folder),
-            **{f"VOLACT_AUTHORITY_{name}".upper(): str(value) for name, value in settings.items()},
+            **{f"VOLACT_{self.role}_{name}".upper(): str(value) for name, value in settings.items()},
         }
 
-    def run(self, *arguments: str, code: int = 0) -> Any:
-        """Run a command with --json; answer its value."""
+    def run(self, *arguments: str, code: int = 0, stdin: str = "") -> Any:
+        """Run a command of this home's role with --json; answer its value."""
         done = subprocess.run(
-            [sys.executable, "-m", "volact", "authority", *arguments, "--json"],
+            [sys.executable, "-m", "volact", self.role, *arguments, "--json"],
             env=self.environ,
+            input=stdin,
             capture_output=True,
             text=True,
             check=False,
@@ -46,6 +49,12 @@ class Home:
         assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr
         return json.loads(done.stdout) if done.stdout else None
+
+
+class Home(RoleHome):
+    """A VOLACT_HOME with an authority in it."""
+
+    role = "authority"
 
     def set_up(self, policy: str = "", *options: str) -> None:
         """A laboratory's authority with one product (`policy` is more TOML of it) and one customer."""

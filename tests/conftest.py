@@ -1,9 +1,12 @@
 """What every test gets: no network unless it asks, no settings of this machine, a bounded hypothesis."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+import postgres
 
 # A shared CI core can stall for a second: a deadline would fail the build, not find a fault.
 # In CI the same examples come every time, so that a red build can be repeated.
@@ -32,3 +35,10 @@ def _no_settings_of_this_machine(
     for name in [name for name in os.environ if name.startswith("VOLACT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("VOLACT_HOME", str(tmp_path_factory.getbasetemp() / "no-home-was-given"))
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[postgres.Postgres]:
+    """A PostgreSQL server of this test process's own; started by the first test that asks for it."""
+    with postgres.running() as running:
+        yield running

@@ -4,14 +4,12 @@
 """
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any, Self
 
 import authority_process
-from authority_process import TIMEOUT, Serving
+from authority_process import RoleHome, Serving
 from volact.calls import HostCaller
 from volact.protocol import trust
 from volact.protocol.keys import ProductKey
@@ -20,36 +18,18 @@ from world import PRODUCT, Machine, claims_of, new_id
 NO_MACHINE_YET = {"state": 2, "minutes": 43200, "vm": False, "prev": None}
 
 
-class Home:
+class Home(RoleHome):
     """A VOLACT_HOME with a KMS host in it."""
 
+    role = "kmshost"
+
     def __init__(self, folder: Path, authority: authority_process.Home, **settings: object) -> None:
-        self.folder = folder
+        super().__init__(folder, **settings)
         folder.mkdir(parents=True, exist_ok=True)
         self.authority = authority
         self.pub = authority.pub
         self.product_file = folder / "cad.volact-product"
         self.product_file.write_text(json.dumps(authority.product))
-        self.environ = {
-            **{name: value for name, value in authority.environ.items() if not name.startswith("VOLACT_")},
-            "VOLACT_HOME": str(folder),
-            **{f"VOLACT_KMSHOST_{name}".upper(): str(value) for name, value in settings.items()},
-        }
-
-    def run(self, *arguments: str, code: int = 0, stdin: str = "") -> Any:
-        """Run a command with --json; answer its value."""
-        done = subprocess.run(
-            [sys.executable, "-m", "volact", "kmshost", *arguments, "--json"],
-            env=self.environ,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TIMEOUT,
-        )
-        assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
-        assert "Traceback" not in done.stderr
-        return json.loads(done.stdout) if done.stdout else None
 
     def init(self) -> None:
         self.host: str = self.run("init", f"--root={self.pub}", str(self.product_file))["host"]

@@ -6,17 +6,10 @@ from typing import Any
 
 import pytest
 
-import postgres
 from authority_site import Site
 from databases import KINDS, Databases
 from volact.authority import schema
 from volact.authority.store import Store
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[postgres.Postgres]:
-    with postgres.running() as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

@@ -6,17 +6,10 @@ from typing import Any
 
 import pytest
 
-import postgres
 from databases import KINDS, Databases
 from kmshost.site import OTHER, RULES, SERVER, Numbers, Site
 from volact.kmshost import schema
 from volact.kmshost.store import Store
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[postgres.Postgres]:
-    with postgres.running() as running:
-        yield running
 
 
 @pytest.fixture(scope="session")
