@@ -16,6 +16,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -36,8 +37,10 @@ WHOLE = 120.0
 MAX_ANSWER = 65 * 1024 * 1024
 """The largest is a status list: its body of at most 64 MiB, and its head."""
 HOST_CONNECT, HOST_READ, HOST_WHOLE = 3.0, 5.0, 8.0
-"""The same for a KMS host: a dead one is passed over within 3 s (D3), and both calls end within the 20 s that
-another command of the machine waits."""
+"""The same for a KMS host: a dead one is passed over within 3 s (D3)."""
+HOST_TRY = 15.0
+"""Seconds for all that one try asks a KMS host, over all its addresses: it ends within the 20 s that another command
+of the machine waits. Only the lookup of a name is the system's own, and lasts as long as that lets it."""
 _JSON = "application/json"
 
 
@@ -92,6 +95,7 @@ class _Connection:
         self._pins: tuple[str, ...] = ()
         self._connect, self._read, self._whole = connect, read, whole
         self._connection: http.client.HTTPSConnection | None = None
+        self._until: float | None = None  # monotonic; None for a connection that is kept for long
 
     def __enter__(self) -> Self:
         """Use as a context: the connection is closed at its end."""
@@ -126,9 +130,11 @@ class _Connection:
 
     def _call(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> Answer:
         cut = threading.Event()
+        whole = self._whole
         try:
-            connection = self._connected()
-            with _cut_after(self._whole, connection.sock, cut):
+            connection = self._connected(cut)
+            whole = self._within(whole)
+            with _cut_after(whole, connection.sock, cut):
                 connection.request(method, self._prefix + path, data, headers)
                 response = connection.getresponse()
                 body = response.read(self._answer_limit + 1)
@@ -138,7 +144,7 @@ class _Connection:
             self.close()
             reason = str(error) or type(error).__name__
             if cut.is_set():
-                reason = f"no whole answer within {self._whole:g} seconds"
+                reason = f"no whole answer within {whole:.3g} seconds"
             raise Unreachable(
                 Refusal(self._unreachable, f"{self._host} port {self._port}: {reason}.")
             ) from None
@@ -148,19 +154,49 @@ class _Connection:
         named = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, named, body)
 
-    def _connected(self) -> http.client.HTTPSConnection:
+    def _within(self, most: float) -> float:
+        """`most` seconds, or what is left of the time for everything.
+
+        Raises:
+            TimeoutError: if nothing is left.
+        """
+        left = most if self._until is None else min(most, self._until - time.monotonic())
+        if left <= 0:
+            raise TimeoutError("no time is left for it")
+        return left
+
+    def _connected(self, cut: threading.Event) -> http.client.HTTPSConnection:
         if self._connection is not None and self._connection.sock is None:
             self._connection = None  # the server closed it after its answer
         if self._connection is None:
-            connection = http.client.HTTPSConnection(
-                self._host, self._port, timeout=self._connect, context=self._context()
-            )
+            context = self._context()
+            connection = http.client.HTTPSConnection(self._host, self._port, context=context)
             connection.auto_open = 0  # nothing is sent on a connection whose key was not compared
             self._connection = connection  # so that `close` finds it, whatever fails
-            connection.connect()
+            with (
+                _closed_if_it_fails(self._opened()) as plain,
+                _cut_after(self._within(self._whole), plain, cut),
+            ):
+                connection.sock = context.wrap_socket(plain, server_hostname=self._host)
             connection.sock.settimeout(self._read)
             self._look_at_key(connection.sock)
         return self._connection
+
+    def _opened(self) -> socket.socket:
+        """A socket that is connected to the first of the host's addresses that answers."""
+        failure = OSError("The name has no address")
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            self._host, self._port, type=socket.SOCK_STREAM
+        ):
+            try:
+                with _closed_if_it_fails(socket.socket(family, kind, protocol)) as sock:
+                    sock.settimeout(self._within(self._connect))
+                    sock.connect(address)
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return sock
+            except OSError as error:
+                failure = error
+        raise failure
 
     def _context(self) -> ssl.SSLContext:
         return _context(by_key=bool(self._pins))
@@ -219,9 +255,15 @@ class HostCaller(_Connection):
         connect: float = HOST_CONNECT,
         read: float = HOST_READ,
         whole: float = HOST_WHOLE,
+        everything: float | None = None,
     ) -> None:
-        """Call the host at `host` (a name or an address) and `port`; nothing is opened yet."""
+        """Call the host at `host` (a name or an address) and `port`; nothing is opened yet.
+
+        `everything` is the time, seconds from now on, for whatever is asked on it; without it the connection may be
+        kept.
+        """
         super().__init__(host, port, connect=connect, read=read, whole=whole)
+        self._until = None if everything is None else time.monotonic() + everything
         self.key = ""
 
     def take_only(self, pins: Sequence[str]) -> None:
@@ -239,6 +281,20 @@ class HostCaller(_Connection):
     def _look_at_key(self, sock: socket.socket) -> None:
         self.key = _key_of(sock)
         super()._look_at_key(sock)
+
+
+def for_one_try(host: str, port: int) -> HostCaller:
+    """A caller for one try of a machine at its KMS host."""
+    return HostCaller(host, port, everything=HOST_TRY)
+
+
+@contextlib.contextmanager
+def _closed_if_it_fails(sock: socket.socket) -> Iterator[socket.socket]:
+    try:
+        yield sock
+    except BaseException:
+        sock.close()
+        raise
 
 
 def _key_of(sock: socket.socket) -> str:

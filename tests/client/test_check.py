@@ -322,3 +322,16 @@ def test_thirty_days_are_thirty_days_for_check(machine: Machine) -> None:
     found = checked(machine)
     assert found.expires
     assert abs(found.expires.timestamp() - time.time() - 30 * DAY) < 60
+
+
+@pytest.mark.parametrize(("noted", "end"), [(-1, -1), (0, 0), (1, 0), (3650 * DAY, 0)])
+def test_a_note_makes_no_lease_longer_than_its_host_signed(tmp_path: Path, noted: int, end: int) -> None:
+    """PROTOCOL section 3: min(exp, ...), whoever wrote the note."""
+    machine = Machine(tmp_path / "home", Publisher()).leased()
+    exp = machine.clock.wall + 180 * DAY
+    found = machine.store.state(machine.publisher.pub)
+    assert found
+    signer, state = found
+    record = state.products[PRODUCT]._replace(lease_end=exp + noted)
+    machine.store.write_state(signer, state._replace(products={PRODUCT: record}))
+    assert machine.standing().end == exp + end

@@ -15,6 +15,7 @@ from volact.client.planning import (
     Action,
     Asking,
     Intervals,
+    Rest,
     Surface,
     bounded,
     is_another,
@@ -216,10 +217,44 @@ def test_renewals_are_spread_by_a_tenth(chance: float, seconds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "seconds"), [(14 * DAY + 2, 7 * DAY), (14 * DAY, 7 * DAY), (14 * DAY - 2, 7 * DAY - 1), (0, 0)]
+    ("left", "seconds"), [(14 * DAY + 2, 7 * DAY), (14 * DAY, 7 * DAY), (14 * DAY - 2, 7 * DAY - 1)]
 )
 def test_a_lease_too_short_for_the_renewal_interval_is_renewed_at_half_of_it(left: int, seconds: int) -> None:
     assert renew_after(USUAL, left, 0.5) == seconds
+
+
+@pytest.mark.parametrize(
+    ("left", "seconds"), [(1, 900), (1799, 900), (1800, 900), (1801, 900), (1802, 901), (3600, 1800)]
+)
+@pytest.mark.parametrize("chance", [0.0, 1.0])
+def test_a_short_lease_is_not_renewed_within_a_quarter_of_an_hour(
+    left: int, seconds: int, chance: float
+) -> None:
+    assert renew_after(USUAL, left, chance) == seconds
+
+
+@pytest.mark.parametrize("left", [0, -1, -200 * DAY])
+@pytest.mark.parametrize(("chance", "seconds"), [(0.0, 6480), (0.5, 7200), (1.0, 7920)])
+def test_after_a_lease_that_does_not_help_the_next_try_is_a_retry(
+    left: int, chance: float, seconds: int
+) -> None:
+    """K6: of a clock that runs ahead of every lease's end."""
+    assert renew_after(USUAL, left, chance) == seconds
+
+
+@pytest.mark.parametrize("next_try", [6480, 7200, 7919, 7920])
+def test_a_try_that_is_planned_after_a_lease_that_did_not_help_keeps_its_spread(next_try: int) -> None:
+    ended = LEASED._replace(lease_end=EPOCH)
+    assert due(ended, next_try - 1, next_try=next_try, heard=EPOCH) == "wait"
+    assert due(ended, next_try, next_try=next_try, heard=EPOCH) == "activate"
+
+
+@pytest.mark.parametrize(
+    ("running", "over"), [(999, True), (1000, False), (1001, False), (8199, False), (8200, True), (0, True)]
+)
+def test_a_rest_lasts_its_length_of_running_time(running: int, over: bool) -> None:
+    """Before its beginning the machine was off in between."""
+    assert Rest(1000, 7200).is_over(running) is over
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from client.kms_server import HOST
-from client.machine import FOREIGN, PARTS, Machine
+from client.machine import FOREIGN, PARTS, HandClock, Machine
 from client.publisher import EPOCH, PRODUCT, Publisher
 from client.service import Service
 from volact.client import running
 from volact.client.client import Client
 from volact.client.planning import Surface, is_another
+from volact.clock import ClockInvalid
 from volact.protocol.policy import DAY, HOUR
 from volact.protocol.problems import Refusal
 
@@ -143,6 +144,37 @@ def test_a_publisher_whose_files_are_damaged_does_not_stop_the_others(service: S
     running.tick(other.client, service._report)
     assert other.standing("com.example.cam").licensed
     assert service.reports == [f"{service.machine.publisher.pub}: data-broken"]
+
+
+def test_a_laboratory_whose_clock_says_no_time_does_not_stop_the_others(tmp_path: Path) -> None:
+    """Nor does it make each tick a start, at which all that is not licensed is tried."""
+    machine, other = Machine(tmp_path, Publisher(lab=False)), Machine(tmp_path, Publisher(lab=True))
+    for one in (machine, other):
+        one.install()
+    key = machine.publisher.key().text()
+    machine.install("com.example.cam")
+    machine.client.install_key(key, "com.example.cam")
+    machine.authority.down = True
+
+    def clock(lab: bool) -> HandClock:
+        if lab:
+            raise ClockInvalid("no time")
+        return machine.clock
+
+    client = Client(machine.store, machine.around._replace(clock=clock))
+    reports: list[str] = []
+    eyes = Eyes()
+    service = running.Service(
+        client,
+        lambda where, _: reports.append(where),
+        running.Watch(client, eyes),
+        lambda: eyes.running,
+    )
+    for _ in range(3):
+        service.look()
+        eyes.run(5)
+    assert len(machine.authority.requests) == 1
+    assert sorted(reports) == sorted(["com.example.cam", *[other.publisher.pub] * 3])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -270,6 +270,26 @@ def test_the_event_log_is_bounded_and_loses_its_oldest(
     assert found == list(range(found[0], 40))
 
 
+def test_a_log_keeps_its_order_when_time_steps_back(tmp_path: Path) -> None:
+    """A signed time that came with an answer may lie a second before the question."""
+    (tmp_path / "client").mkdir()
+    for number in (5, 4, 6, 3):
+        events.append(str(tmp_path), event(number))
+    assert [one["time"] for one in events.read([str(tmp_path)])] == [5, 4, 6, 3]
+    assert [one["time"] for one in events.read([str(tmp_path)], since=4)] == [5, 4, 6]
+
+
+def test_the_logs_of_two_homes_are_merged_by_time(tmp_path: Path) -> None:
+    homes = {"one": (1, 3, 5, 4), "two": (2, 3, 6)}
+    for name, numbers in homes.items():
+        (tmp_path / name / "client").mkdir(parents=True)
+        for number in numbers:
+            events.append(str(tmp_path / name), event(number)._replace(product=name))
+    found = events.read([str(tmp_path / name) for name in homes])
+    assert [one["time"] for one in found] == [1, 2, 3, 3, 5, 4, 6]
+    assert [one["product"] for one in found if one["time"] == 3] == ["one", "two"]
+
+
 def test_damaged_lines_of_the_event_log_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "client").mkdir()
     events.append(str(tmp_path), event(1))

@@ -125,11 +125,12 @@ def situation(
 def lease_end(record: Record, lease: Granted, policy: Policy) -> int:
     """When a lease ends: as it was noted when it was stored, whatever the product's file says since.
 
-    Without such a note (a crash came between the two files) the present file counts (PROTOCOL section 3).
+    Never later than the host signed. Without such a note (a crash came between the two files) the present file counts (PROTOCOL section 3).
     """
+    signed = int(lease.document["exp"])
     if record.lease_end is not None and record.lease == lease.document.jti:
-        return record.lease_end
-    return min(int(lease.document["exp"]), lease.document.iat + policy.validity)
+        return min(record.lease_end, signed)
+    return min(signed, lease.document.iat + policy.validity)
 
 
 def marks_on(state: State, held: Granted) -> set[str]:

@@ -60,9 +60,12 @@ class Client:
         """Work in `store`; reach clocks, facts and servers by `around`.
 
         `system` is the system's store, where this user only reads it: what stands there is not missing.
+
+        `rests` is the service's: (publisher, product) -> what it lets rest. A command by hand tries at once.
         """
         self.store = store
         self.around = around
+        self.rests: dict[tuple[str, str], planning.Rest] = {}
         self._system = system
 
     def open(self, pub: str) -> Installation:

@@ -6,6 +6,7 @@ when it is full, its older half goes.
 
 from __future__ import annotations
 
+import heapq
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +17,7 @@ from volact.files import write_durably
 from volact.protocol.problems import PROBLEMS, BrokenData
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 FILE = "events.jsonl"
 MOST_BYTES = 512 * 1024
@@ -80,21 +81,26 @@ def append(home: str, event: Event) -> None:
 
 
 def read(homes: Sequence[str], since: int = 0) -> list[dict[str, Any]]:
-    """The events from `since` on, oldest first; lines that are damaged are left out.
+    """The events from `since` on, as they happened; lines that are damaged are left out.
+
+    A log's own order stays, for time may step back (a signed time puts a clock right); several logs are merged by
+    time.
 
     Raises:
         BrokenData: if a log is there and cannot be read.
     """
-    found = []
-    for home in homes:
-        for line in _lines(Path(home, CLIENT, FILE)):
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if _is_whole(event) and event["time"] >= since:
-                found.append(event)
-    return sorted(found, key=lambda event: int(event["time"]))
+    logs = [[event for event in _events(home) if event["time"] >= since] for home in homes]
+    return list(heapq.merge(*logs, key=lambda event: int(event["time"])))
+
+
+def _events(home: str) -> Iterator[dict[str, Any]]:
+    for line in _lines(Path(home, CLIENT, FILE)):
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if _is_whole(event):
+            yield event
 
 
 def _lines(path: Path) -> list[bytes]:

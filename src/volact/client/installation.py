@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from volact import signing
-from volact.calls import HostCaller
+from volact.calls import for_one_try
 from volact.client import check, folder, lifecycle, planning, timekeeping
 from volact.client.planning import Intervals
 from volact.client.state import Record, State
@@ -19,7 +19,7 @@ from volact.protocol import machine, trust
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from volact.calls import Caller
+    from volact.calls import Caller, HostCaller
     from volact.client.events import Event
     from volact.client.folder import Product
     from volact.client.lifecycle import Licence
@@ -48,7 +48,7 @@ class Surroundings(NamedTuple):
     call: Callable[[str, Sequence[str]], Caller]
     chance: Callable[[], float]
     entropy: Callable[[int], bytes] = os.urandom
-    call_host: Callable[[str, int], HostCaller] = HostCaller
+    call_host: Callable[[str, int], HostCaller] = for_one_try
     tell: Callable[[Event], None] = lambda _event: None
 
 

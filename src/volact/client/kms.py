@@ -5,7 +5,8 @@
    left it but its address.
 2. Whether it may serve this product in this version is seen from its delegation, without asking.
 3. Only then ``POST /v1/leases``. The check-in is noted before it is sent; a lost answer is asked for again under
-   the same ``req`` with the same content, a received refusal ends that ``req``.
+   the same ``req`` with the same content, a received refusal ends that ``req``. Only a nonce that is refused is
+   replaced at once, on the same connection and under the same ``req``: once.
 4. The lease is verified to the pinned root and compared with the check-in, claim by claim, before it is stored.
 
 A refusal changes what is tried next, and the intervals, and nothing else.
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _OK, _SERVER_ERROR = 200, 500
 _MOST_NONCE = 200
+_NONCE_REFUSED = "nonce-refused"
 _UNPROVED = (
     "host-not-activated",
     "host-clock-wrong",
@@ -101,13 +103,20 @@ def _ask(here: Installation, product: str, address: Address) -> Granted:
         if here.facts.container:
             raise Refused(Refusal("machine-is-container"))
         with here.around.call_host(address.name, address.port) as caller:
-            proof = prove(here, caller)
-            proved = True
-            here.learn(proof.host)
-            _check_serves(here, product, proof.delegation)
-            checkin, fresh = _check_in(here, product, proof)
-            noting.event(here, product, events.SENT, "", str(address))
-            answer = caller.post("/v1/leases", checkin)
+            fresh = False
+            for nonces_left in (1, 0):
+                proved = False
+                proof = prove(here, caller)
+                proved = True
+                here.learn(proof.host)
+                _check_serves(here, product, proof.delegation)
+                checkin, made = _check_in(here, product, proof)
+                fresh = fresh or made
+                noting.event(here, product, events.SENT, "", str(address))
+                answer = caller.post("/v1/leases", checkin)
+                if not (nonces_left and _is_nonce_refused(answer)):
+                    break
+                noting.event(here, product, events.ANSWERED, _NONCE_REFUSED, str(address))
         answered = answer.status < _SERVER_ERROR
         asked = trust.open_self_keyed(checkin, "checkin").document
         granted = _lease(here, answer, asked)
@@ -115,6 +124,15 @@ def _ask(here: Installation, product: str, address: Address) -> Granted:
         return granted
     except VolactError as error:
         raise _Outcome(error, proved=proved, answered=answered) from None
+
+
+def _is_nonce_refused(answer: Answer) -> bool:
+    """Whether the host only wants another nonce: it gave this one too long ago, or before it got another key."""
+    try:
+        refusal = problem_of(trust.read_bundle(answer.body))
+    except DocumentRefused:
+        return False
+    return refusal is not None and refusal.code == _NONCE_REFUSED
 
 
 def prove(here: Installation, caller: HostCaller) -> Proof:
@@ -243,7 +261,7 @@ def take_up(here: Installation, granted: Granted, *, fresh: bool, host: str) -> 
     here.state = here.state._replace(clock=dated(here.state.clock, document.iat))
     end = min(document["exp"], document.iat + here.product(product).policy.validity)
     adopted = planning.bounded(document["ren"], document["rty"])
-    wait = planning.renew_after(adopted, max(0, end - here.now), here.around.chance())
+    wait = planning.renew_after(adopted, end - here.now, here.around.chance())
     here.remember(
         product,
         here.record(product)._replace(

@@ -4,6 +4,7 @@
 - A KMS client checks in: unlicensed at once, licensed at the renewal interval, after a failure at the retry
   interval. Every success restarts both.
 - Tries are spread by +/- 10 %, and never come sooner than the server asked.
+- Where no next try could be written down (a full disk), the service rests in memory for the retry interval.
 - A moment further off than anything that is ever planned was planned by a clock that was wrong, and holds
   nothing up (F17).
 """
@@ -120,9 +121,10 @@ def _planned(found: Licence, now: int, asking: Asking, *, at_start: bool, woken:
         if asking.doubtful or found.reason.startswith("hardware-changed"):
             return now
         if not found.licensed:
-            # A lease that is over before its renewal was due: but a grant that does not help is not asked for
-            # in a row.
-            planned = min(planned, (asking.heard or 0) + asking.intervals.retry)
+            # A lease that is over before its renewal was due is lost, and asked for as after a failure. What was
+            # planned within a retry interval of the grant stays: its spread is not cut.
+            since, retry = asking.heard or 0, asking.intervals.retry
+            planned = planned if planned <= since + spread(retry, 1) else since + retry
     longest = asking.intervals.renewal if by_key else spread(asking.intervals.renewal, 1)
     return planned if planned <= now + longest else now
 
@@ -143,15 +145,35 @@ def retry_after(intervals: Intervals, asked: int, chance: float) -> int:
 def renew_after(intervals: Intervals, left: int, chance: float) -> int:
     """Seconds until the renewal: its interval +/- 10 % (K6).
 
-    At half of what is `left` of a lease that is too short for that (its host may give no longer ones).
+    At half of what is `left` of a lease that is too short for that (its host may give no longer ones), but not
+    within a quarter of an hour. A lease that has ended when it comes does not help (this machine's clock runs
+    ahead), and is no success: the retry interval +/- 10 %.
     """
-    return min(spread(intervals.renewal, chance), left // 2)
+    if left <= 0:
+        return spread(intervals.retry, chance)
+    return min(spread(intervals.renewal, chance), max(left // 2, SHORTEST_WAIT))
 
 
 def bounded(renewal: int, retry: int) -> Intervals:
     """Intervals that a host told, as they are adopted: a host cannot make a client call more or less often (K6)."""
     renewal = min(max(renewal, SHORTEST_WAIT), LONGEST_RENEWAL)
     return Intervals(renewal, min(max(retry, SHORTEST_WAIT), renewal))
+
+
+class Rest(NamedTuple):
+    """What a service lets rest, in memory, because a failure of the disk kept the next try from being planned there.
+
+    Attributes:
+        since: running time at the failure, seconds since boot; no jump of the wall clock shortens or lengthens it.
+        length: seconds.
+    """
+
+    since: int
+    length: int
+
+    def is_over(self, running: int) -> bool:
+        """Whether it is over; after another boot it is."""
+        return not self.since <= running < self.since + self.length
 
 
 class Surface(NamedTuple):

@@ -3,6 +3,9 @@
 A tick looks at the clock anew instead of sleeping towards a moment, so a suspended laptop or a moved clock is
 noticed within seconds. Between ticks nothing is held open, so that other commands get at the store. What another
 command writes is noticed within a second, by a look at the files' times.
+
+A try whose end cannot be written down (a full or read-only disk) has no plan of the next one: its product rests in
+memory for its retry interval, so that no client's disk becomes its host's load.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from volact.clock import ClockInvalid
 from volact.protocol.problems import VolactError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from volact.client.client import Client
     from volact.client.installation import Installation
@@ -44,33 +47,72 @@ def tick(
         for pub in client.store.publishers():
             try:
                 here = client.open(pub)
-            except (VolactError, OSError) as error:
+            except (VolactError, OSError, ClockInvalid) as error:
                 report(pub, error)
                 continue
-            for product in list(here.state.products):
-                try:
-                    _do_next(client, here, product, at_start=at_start, woken=woken)
-                except (VolactError, OSError) as error:
-                    report(product, error)
-            try:
-                here.save_if_due()
-            except OSError as error:
-                report(pub, error)
+            _tick_publisher(client, here, report, at_start=at_start, woken=woken)
 
 
-def _do_next(client: Client, here: Installation, product: str, *, at_start: bool, woken: bool) -> None:
-    action = planning.next_action(
+def _tick_publisher(
+    client: Client,
+    here: Installation,
+    report: Callable[[str, Exception], None],
+    *,
+    at_start: bool,
+    woken: bool,
+) -> None:
+    tried: dict[str, int] = {}  # product -> its retry interval
+    for product in list(here.state.products):
+        if _rests(client, here, product):
+            continue
+        try:
+            asks = asking(here, product)
+            action = _next(here, product, asks, at_start=at_start, woken=woken)
+            if action.name in (planning.ACTIVATE, planning.FETCH_STATUS):
+                tried[product] = asks.intervals.retry
+                _do(client, here, product, action)
+        except VolactError as error:
+            report(product, error)
+        except OSError as error:
+            report(product, error)
+            _let_rest(client, here, product, tried)
+    try:
+        here.save_if_due()
+    except OSError as error:
+        report(here.pub, error)
+        for product in tried:
+            _let_rest(client, here, product, tried)
+
+
+def _rests(client: Client, here: Installation, product: str) -> bool:
+    rest = client.rests.get((here.pub, product))
+    return rest is not None and not rest.is_over(here.reading.running)
+
+
+def _let_rest(client: Client, here: Installation, product: str, tried: Mapping[str, int]) -> None:
+    """Let a product rest whose try could not be written down; one that tried nothing asked nobody."""
+    if product in tried:
+        client.rests[here.pub, product] = planning.Rest(here.reading.running, tried[product])
+
+
+def _next(
+    here: Installation, product: str, asks: planning.Asking, *, at_start: bool, woken: bool
+) -> planning.Action:
+    return planning.next_action(
         here.standing(product),
         here.product(product).policy,
         here.now,
-        asking(here, product),
+        asks,
         list_checked=here.state.list_checked,
         at_start=at_start,
         woken=woken,
     )
+
+
+def _do(client: Client, here: Installation, product: str, action: planning.Action) -> None:
     if action.name == planning.ACTIVATE:
         client.activate_in(here, product)
-    elif action.name == planning.FETCH_STATUS:
+    else:
         contact.fetch_status(here, product)
 
 
@@ -125,21 +167,46 @@ class Watch:
         return True
 
 
+class Service:
+    """The service between two looks: when it ticked last, and what a tick has yet to be told."""
+
+    def __init__(
+        self,
+        client: Client,
+        report: Callable[[str, Exception], None],
+        watch: Watch,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Tick for `client`, woken by `watch`; what fails is told to `report`. `clock` is monotonic, seconds."""
+        self._client, self._report, self._watch, self._clock = client, report, watch, clock
+        self._at_start, self._woken = True, False
+        self._ticked: float | None = None
+
+    def look(self) -> None:
+        """Tick if the last one ended long enough ago, or something makes the next one early.
+
+        A start and a wake are told to the first tick that gets through; they bring only one forward.
+        """
+        woken = self._watch.woken()
+        self._woken = self._woken or woken
+        early = self._watch.changed() or woken
+        if not early and self._ticked is not None and 0 <= self._clock() - self._ticked < TICK:
+            return
+        try:
+            tick(self._client, self._report, at_start=self._at_start, woken=self._woken)
+            self._at_start = self._woken = False
+        except (VolactError, OSError, ClockInvalid) as error:
+            # Another command is at work for long, or the folder cannot be written: the next tick may fare better.
+            self._report(self._client.store.home, error)
+        self._ticked = self._clock()  # at its end: a tick that waited long is not followed by another at once
+
+
 def run(client: Client, report: Callable[[str, Exception], None], *, wait: float = LOOK) -> None:
     """Tick until SIGTERM or SIGINT; a tick that is at work is finished first."""
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    watch = Watch(client)
-    at_start, woken, ticked = True, False, -TICK
+    service = Service(client, report, Watch(client))
     while not stopping.is_set():
-        woken = watch.woken() or woken
-        if watch.changed() or woken or not 0 <= time.monotonic() - ticked < TICK:
-            try:
-                tick(client, report, at_start=at_start, woken=woken)
-                at_start = woken = False
-            except (VolactError, OSError, ClockInvalid) as error:
-                # Another command is at work for long, or the folder cannot be written: the next tick may fare better.
-                report(client.store.home, error)
-            ticked = time.monotonic()
+        service.look()
         stopping.wait(wait)
