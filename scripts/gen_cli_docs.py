@@ -5,6 +5,7 @@ what the commands do not do. `make docs` stores the result; `make test` compares
 """
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -12,13 +13,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from volact import children, quickstart
+from volact import children, cli, quickstart, slmgr
 from volact.client.cli import parser as client_parser
 from volact.kmshost.cli import app as host_app
+from volact.lab.cli import app as lab_app
 from volact.protocol.problems import PROBLEMS, Refused
 
 HEAD = """\
@@ -28,11 +31,26 @@ This page is generated (`make docs`) by running every command; `make test` fails
 
 - `--json`: standard output is exactly one JSON value; prose and progress go to standard error. A refusal is its
   problem document (RFC 9457) there. The shapes below are append-only: members are added, never renamed or removed.
+  Where there is nothing to tell, an object may be null, too.
 - Exit codes: 0 done, 1 refused (the code is printed), 2 usage, 3 could not reach, 4 broken data.
 - `KEY` may be `-` (standard input) or `@FILE` everywhere, so that no key stands in a list of processes.
 - Times are RFC 3339, UTC. `VOLACT_HOME` holds everything: by default the system's folder for root, the user's data
   folder otherwise.
 """
+ON_HOST = " (on a KMS host)"
+STORY = """\
+id = "com.example.cad"
+name = "Example CAD"
+edition = "client"
+
+[policy]
+thresholds = [{ count = "machines", minimum = 3 }]
+validity = "2d"
+renewal = "1h"
+retry = "30m"
+record_lifetime = "2h"
+"""
+STORY_DAYS = "1"
 BIN = Path(sys.executable).parent
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
@@ -45,7 +63,7 @@ def kind(value: Any) -> Any:
         return [kind(value[0])] if value else []
     if isinstance(value, str):
         return "time" if TIME.fullmatch(value) else "text"
-    return "null" if value is None else {bool: "true or false", int: "number"}[type(value)]
+    return "null" if value is None else {bool: "true or false", int: "number", float: "number"}[type(value)]
 
 
 def merged(left: Any, right: Any) -> Any:
@@ -78,9 +96,16 @@ class Scenario:
         self.shapes: dict[str, Any] = {}
 
     def __call__(
-        self, run: children.Volact, name: str, *words: str, stdin: str = "", program: str = "volact"
+        self,
+        run: children.Volact,
+        name: str,
+        *words: str,
+        stdin: str = "",
+        program: str = "volact",
+        where: str = "",
+        code: int = 0,
     ) -> Any:
-        """Run `name` with `words`; its answer's shape is kept under `name`."""
+        """Run `name` with `words`; its answer's shape is kept under `name`, and `where` it was run."""
         done = subprocess.run(
             [str(BIN / program), *name.split(), *words, "--json"],
             env=run.environ,
@@ -89,10 +114,12 @@ class Scenario:
             text=True,
             check=False,
         )
-        if done.returncode:
+        if done.returncode != code:
             raise SystemExit(f"{program} {name} {words}: {done.stdout}{done.stderr}")
         value = json.loads(done.stdout)
-        key = f"{program} {name}"
+        key = f"{program} {name}{where}"
+        if code:
+            return value
         self.shapes[key] = merged(self.shapes[key], kind(value)) if key in self.shapes else kind(value)
         return value
 
@@ -136,6 +163,8 @@ def machine(scenario: Scenario, home: children.Volact, product: Path, root: str,
     scenario(home, "client events")
     for switch in ("/dli", "/dlv", "/xpr"):
         scenario(home, switch, program="slmgr")
+    for words in (("/sai", "30"), ("/sri", "2880"), ("/skms", "kms.example.com"), ("/ckms",)):
+        scenario(home, *words, program="slmgr")
     scenario(home, "client generalize")
     scenario(home, "/ipk", "-", stdin=key + "\n", program="slmgr")
     scenario(home, "/ato", program="slmgr")
@@ -159,22 +188,34 @@ def kms_host(
     scenario: Scenario, folder: Path, home: children.Volact, authority_home: children.Volact, root: str
 ) -> None:
     """Run the KMS host's commands: activated by file, extended online; one machine calls."""
-    product, key = str(folder / "cad.volact-product"), issue(authority_home)
+    product, unused, key = str(folder / "cad.volact-product"), issue(authority_home), issue(authority_home)
     scenario(home, "kmshost init", f"--root={root}", product)
     scenario(home, "kmshost status")
-    scenario(home, "kmshost install-key", "-", stdin=key + "\n")
+    for one in (unused, key):
+        scenario(home, "kmshost install-key", "-", stdin=one + "\n")
     request, response = str(folder / "host-request.json"), str(folder / "host-response.json")
     scenario(home, "kmshost activate", "--request-file", request)
     scenario(authority_home, "authority answer", request, "-o", response)
     scenario(home, "kmshost activate", "--response-file", response)
-    scenario(home, "kmshost extend")
+    scenario(home, "kmshost extend", "--shorten")
+    for command, program in (("kmshost activate", "volact"), ("/ato", "slmgr")):
+        scenario(home, "/ipk", "-", stdin=key + "\n", program="slmgr", where=ON_HOST)
+        scenario(home, command, program=program, where=ON_HOST if program == "slmgr" else "")
     port = children.free_port()
     words = ("kmshost", "serve", "--listen", f"127.0.0.1:{port}", "--json")
     service = home.serve(*words, log=folder / "host-log", address=("127.0.0.1", port))
     try:
-        call_once(folder, product, root, port)
-        for command in ("status", "clients", "events"):
+        call_once(scenario, folder, product, root, port)
+        fleet(scenario, home, product, root, port)
+        for command in ("status", "events"):
             scenario(home, f"kmshost {command}")
+        for row in ("0", "24"):  # one that was refused, and one with a lease
+            scenario(home, "kmshost clients", "--limit", "1", "--after", row)
+        for switch in ("/dli", "/dlv", "/xpr"):
+            scenario(home, switch, program="slmgr", where=ON_HOST)
+        for switch, value in (("/sai", "30"), ("/sri", "2880"), ("/sprt", str(children.free_port()))):
+            where = "" if switch == "/sprt" else ON_HOST
+            scenario(home, switch, value, program="slmgr", where=where)
     finally:
         service.stop()
     remember_serve(scenario, folder / "host-log", "volact kmshost serve")
@@ -186,13 +227,26 @@ def issue(authority_home: children.Volact) -> str:
     return str(authority_home("authority", "key", "issue", *words)["keys"][0])
 
 
-def call_once(folder: Path, product: str, root: str, port: int) -> None:
+def call_once(scenario: Scenario, folder: Path, product: str, root: str, port: int) -> None:
     """One machine calls the host, which refuses it: it counts one of 25."""
     machine_home = quickstart.machine(folder, "caller", quickstart.kms_facts(1))
     machine_home("client", "install", product, f"--root={root}")
-    machine_home("/skms", f"127.0.0.1:{port}", program="slmgr")
+    scenario(machine_home, "/skms", f"127.0.0.1:{port}", program="slmgr")
     with contextlib.suppress(Refused):
         machine_home("/ato", program="slmgr")
+
+
+def fleet(scenario: Scenario, home: children.Volact, product: str, root: str, port: int) -> None:
+    """Machines enough for leases call twice."""
+    words = ("--host", f"127.0.0.1:{port}", "--product", product, f"--root={root}", "--rounds", "2")
+    scenario(home, "lab fleet", *words, "--connections", "1")
+
+
+def story(scenario: Scenario, folder: Path, home: children.Volact) -> None:
+    """The story under a policy that has it over soon."""
+    file = folder / "story.toml"
+    file.write_text(STORY, "utf-8")
+    scenario(home, "lab story", "kms", "--policy", str(file), "--days", STORY_DAYS)
 
 
 def remember_serve(scenario: Scenario, log: Path, name: str) -> None:
@@ -205,7 +259,8 @@ def remember_serve(scenario: Scenario, log: Path, name: str) -> None:
 def play() -> dict[str, Any]:
     """Run everything once; command -> shape of its answer."""
     scenario = Scenario()
-    with laboratory() as (folder, _):
+    with laboratory() as (folder, _), ThreadPoolExecutor(1) as beside:
+        played = beside.submit(story, scenario, folder, children.Volact(folder / "story"))
         port = children.free_port()
         home = children.Volact(folder / "publisher")
         home.home.mkdir()
@@ -223,6 +278,8 @@ def play() -> dict[str, Any]:
             act = by_file(scenario, folder, other, home, key)
             enterprise = children.Volact(folder / "enterprise")
             kms_host(scenario, folder, enterprise, home, root)
+            scenario(home, "completion", "bash")
+            played.result()
         finally:
             service.stop()
         remember_serve(scenario, folder / "log", "volact authority serve")
@@ -234,11 +291,13 @@ def play() -> dict[str, Any]:
 
 def help_of(*words: str) -> str:
     """What a command's --help says, at 100 columns, without colours."""
-    environ = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb", "PYTHON_COLORS": "0"}
-    done = subprocess.run(
-        [str(BIN / words[0]), *words[1:], "--help"], env=environ, capture_output=True, text=True, check=True
-    )
-    return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+    os.environ.update(COLUMNS="100", NO_COLOR="1", TERM="dumb", PYTHON_COLORS="0")
+    run = slmgr.main if words[0] == "slmgr" else cli.main
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        code = run([*words[1:], "--help"])
+    if code:
+        raise SystemExit(f"{' '.join(words)} --help: {code}")
+    return "\n".join(line.rstrip() for line in said.getvalue().strip("\n").splitlines())
 
 
 def main() -> int:
@@ -247,6 +306,11 @@ def main() -> int:
     shapes = play()
     documented = {f"volact client {name}" for name in client_parser()._subparsers._group_actions[0].choices}  # type: ignore[union-attr]  # noqa: SLF001 - argparse has no other way
     documented |= {f"volact kmshost {name}" for name in host_app if not name.startswith("-")}
+    documented |= {f"volact lab {name}" for name in lab_app if not name.startswith("-")}
+    documented |= {f"slmgr /{name}" for name in slmgr.SWITCHES}
+    documented |= {
+        f"slmgr /{name}{ON_HOST}" for name, one in slmgr.SWITCHES.items() if one.host and name != "sprt"
+    }
     missing = documented - set(shapes)
     if missing:
         raise SystemExit(f"commands that no scenario runs: {', '.join(sorted(missing))}")
@@ -256,7 +320,7 @@ def main() -> int:
         words = name.split()
         print(f"## {name}\n")
         if words[0] == "volact":
-            print(f"```\n{help_of('volact', *words[1:])}\n```\n")
+            print(f"```\n{help_of(*words)}\n```\n")
         print(f"```\n{json.dumps(shape, indent=2)}\n```\n")
     print("## volact quickstart\n\n```\n" + help_of("volact", "quickstart") + "\n```\n")
     print("## Refusal codes\n\n| code | HTTP | what | what to do |\n| --- | --- | --- | --- |")

@@ -13,6 +13,7 @@ from client.publisher import PRODUCT, request_of
 from client.server import Server, send
 from volact import slmgr
 from volact.protocol import jws, trust
+from world import new_key
 
 
 @pytest.fixture
@@ -298,6 +299,29 @@ def test_ato_activates_and_says_what_became_of_the_status_list(terminal: Termina
 def test_ato_says_when_the_authority_is_not_there(terminal: Terminal) -> None:
     terminal.installed().slmgr("/ipk", terminal.publisher.key().text())
     assert terminal.slmgr("/ato").code == 3
+
+
+def test_ipk_takes_the_kind_of_key_that_belongs_here(terminal: Terminal) -> None:
+    """Where neither role is, and where a client alone is; `--role` and PRODUCT are honoured."""
+    host_key, mak = new_key("kms-host").text(), terminal.publisher.key().text()
+    said = terminal.slmgr("/ipk", host_key, "--json")
+    assert (said.code, said.json["code"]) == (1, "key-wrong-kind")
+    assert "kmshost install-key" in said.json["detail"]
+    assert terminal.slmgr("/ipk", mak[:-1], "--json").json["code"] == "key-mistyped"
+    assert terminal.slmgr("/ipk", mak, "--json").json["code"] == "product-not-installed"
+    said = terminal.slmgr("/ipk", host_key, "--role", "kmshost", "--json")
+    assert (said.code, said.json["code"]) == (1, "not-set-up")
+    terminal.installed()
+    for role in ([], ["--role", "client"]):
+        said = terminal.slmgr("/ipk", host_key, *role, "--json")
+        assert (said.code, said.json["code"]) == (1, "key-wrong-kind")
+    assert terminal.slmgr("/ipk", mak, PRODUCT, "--role=client", "--json").json["product"] == PRODUCT
+
+
+def test_help_says_whom_a_switch_addresses(terminal: Terminal) -> None:
+    out = terminal.slmgr("/?").out
+    for words in ("/ipk follows the key's kind", "/dlv prints both", "--role says which"):
+        assert words in out
 
 
 def test_a_hosts_switch_without_a_host_says_what_to_do(terminal: Terminal) -> None:

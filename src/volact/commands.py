@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from cyclopts import App, CycloptsError, Parameter
 
-from volact.console import DONE, USAGE, Console, run, table
+from volact.console import DONE, USAGE, Console, run, table, without_typed
 from volact.files import PUBLIC, write_durably
 from volact.protocol.problems import BrokenData, UsageError
 
@@ -21,14 +21,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from cyclopts import Token
+
 Json = Annotated[bool, Parameter(name="--json", help="Answer with one JSON value.")]
 
 # A flag has no opposite, and a list no word for "empty"; the help says a default where one matters.
 PLAIN = Parameter(negative=(), show_default=False)
 
+
+def _whole(_kind: type, tokens: Sequence[Token]) -> int:
+    """A whole number in decimal digits; cyclopts itself makes 1 of 1.5."""
+    text = tokens[0].value
+    if not re.fullmatch(r"-?[0-9]+", text):
+        raise ValueError(f"{text[:40]!r} is no whole number")
+    return int(text)
+
+
+WHOLE = Parameter(converter=_whole)
+
 _HELP = ("--help", "-h")
-# Groups of a key that was given as several words; the console sees to whole ones.
-_GROUPS = re.compile(r"[0-9A-Za-z]{5}(?:['\",\s]+[0-9A-Za-z]{5}){2,}")
 
 
 def role(name: str, text: str) -> App:
@@ -68,9 +79,14 @@ def _call(app: App, console: Console, arguments: list[str]) -> int:
             raise UsageError("There is no command.")
         done = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        # Its own text repeats what was typed, which may be a key.
-        raise UsageError(_without_input(error, arguments)) from None
+        raise UsageError(_said(error, app, arguments)) from None
     return done if isinstance(done, int) else DONE
+
+
+def _names(app: App) -> set[str]:
+    """The names of all commands of an app."""
+    names = {name for name in app if not name.startswith("-")}
+    return names.union(*[_names(app[name]) for name in names])
 
 
 def _is_text(word: str) -> bool:
@@ -92,16 +108,13 @@ def _help_text(app: App, arguments: Sequence[str]) -> str:
     try:
         app.help_print(words, console=Terminal(file=text, width=100))
     except CycloptsError as error:
-        raise UsageError(_without_input(error, arguments)) from None
+        raise UsageError(_said(error, app, arguments)) from None
     return text.getvalue()
 
 
-def _without_input(error: CycloptsError, arguments: Sequence[str]) -> str:
-    text = " ".join(str(error).split())
-    for word in sorted(arguments, key=len, reverse=True):
-        if len(word.replace("-", "")) > 20:  # noqa: PLR2004 - nothing of ours is so long, and keys are 25
-            text = text.replace(word, "…")
-    return _GROUPS.sub("…", text)
+def _said(error: CycloptsError, app: App, arguments: Sequence[str]) -> str:
+    """What cyclopts says, on one line; its text repeats what was typed, which may be a key."""
+    return without_typed(" ".join(str(error).split()), arguments, _names(app))
 
 
 def when(seconds: int) -> str:
@@ -140,6 +153,24 @@ def show(
         for row in rows:
             drawn.add_row(*[Text(str(cell)) for cell in row])  # as it is: a name may hold [brackets]
         Terminal().print(drawn)
+
+
+def read(path: Path, most: int) -> bytes:
+    """Read a file that was named, and of one that is larger than `most` bytes one byte more.
+
+    Raises:
+        BrokenData: `not-readable`, with the name that was given.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(most + 1)
+    except OSError as error:
+        raise not_readable(path, error) from None
+
+
+def not_readable(path: Path, error: OSError) -> BrokenData:
+    """The refusal of a file that could not be read, by the name that was given."""
+    return BrokenData(f"{path}: {error.strerror}.", "not-readable")
 
 
 def write(path: Path, data: bytes, mode: int = PUBLIC) -> None:

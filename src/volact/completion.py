@@ -68,9 +68,18 @@ def script() -> str:
 
 def main(arguments: list[str]) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="volact completion", description="Print a completion script.")
+    out = Console(json="--json" in arguments)
+    try:
+        return console.run(out, lambda: _run(out, arguments))
+    except SystemExit as stop:  # --help has been printed
+        return int(stop.code or 0)
+
+
+def _run(out: Console, arguments: list[str]) -> None:
+    from volact.client.cli import Parser
+
+    parser = Parser(prog="volact completion", description="Print a completion script.")
     parser.add_argument("shell", choices=["bash"], help='use it: eval "$(volact completion bash)"')
     parser.add_argument("--json", action="store_true", help="print the command tree as one JSON value")
-    options = parser.parse_args(arguments)
-    out = Console(json=options.json)
-    return console.run(out, lambda: out.answer(commands(), script()))
+    parser.parse_args(arguments)
+    out.answer(commands(), script())

@@ -16,15 +16,22 @@ from volact.config import SettingInvalid
 from volact.protocol.problems import BrokenData, Refusal, UsageError, VolactError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 DONE, REFUSED, USAGE, UNREACHABLE, BROKEN = 0, 1, 2, 3, 4
 
 _KEY_LIKE = re.compile(
-    r"(?<![\w.-])(?:(?:[0-9A-Za-z]{4,6}-){3,4}|[0-9A-Za-z]{19,21}-?)([0-9A-Za-z]{4,6})(?![\w-]|\.\w)"
+    r"(?<![\w.-])(?!\d+(?![\w-]))"
+    r"(?:(?:[0-9A-Za-z]{4,6}-){3,4}|[0-9A-Za-z]{19,21}-?)([0-9A-Za-z]{4,6})(?![\w-]|\.\w)"
 )
 """What may be a product key, mistyped ones included: four or five groups, or 23 characters and more in one (an
-activation id has 22)."""
+activation id has 22); a number is none, for a key says its kind by a letter."""
+_TOKEN = re.compile(r"[^\s,'\"]+")
+_GROUP = re.compile(r"[0-9A-Za-z]{4,6}")
+_FEWEST_GROUPS = 3
+_LONGEST_WORD = 20
+"""Characters, hyphens not counted: no word of ours is longer, and a key has 25."""
+_PUBLISHER = re.compile(r"[\w-]{43}", re.ASCII)
 
 
 class Console:
@@ -66,6 +73,32 @@ class Console:
 def without_keys(text: str) -> str:
     """The text with the last group only of whatever looks like a product key."""
     return _KEY_LIKE.sub(r"...-\1", text)
+
+
+def without_typed(text: str, words: Sequence[str], known: Collection[str] = ()) -> str:
+    """The text of a wrong call without those of its `words` that look like a key, or like the groups of one (M8).
+
+    Nothing else of it is touched, whatever it looks like. `known` words are no groups: names of commands.
+    """
+    values = [word.partition("=")[2] if word.startswith("-") and "=" in word else word for word in words]
+    for word in sorted({*words, *values}, key=len, reverse=True):
+        if _may_be_key(word):
+            text = text.replace(word, "…").replace(" ".join(word.split()), "…")
+    tokens = {token for value in values for token in _TOKEN.findall(value)}
+    groups = sorted(token for token in tokens if _GROUP.fullmatch(token) and token not in known)
+    if len(groups) >= _FEWEST_GROUPS:
+        # A blank of another kind is written as \t or \n where a list of words is shown.
+        begin = r"(?:(?<![0-9A-Za-z])|(?<=\\[tnrfv]))"
+        text = re.sub(rf"{begin}(?:{'|'.join(groups)})(?![0-9A-Za-z])", "…", text)
+    return text
+
+
+def _may_be_key(word: str) -> bool:
+    """Whether a word is long enough for a key, and is neither a number, nor a publisher id, nor a file's path."""
+    if len(word.replace("-", "")) <= _LONGEST_WORD or word.isdigit() or _PUBLISHER.fullmatch(word):
+        return False
+    parts = re.split(r"[^0-9A-Za-z]+", word)
+    return "/" not in word or all(len(part) <= 6 for part in parts)  # noqa: PLR2004 - a group, and one typed too much
 
 
 def run(console: Console, command: Callable[[], int | None]) -> int:
@@ -129,6 +162,8 @@ def root_argument(text: str) -> tuple[str, dict[str, Any] | None]:
         raise UsageError(
             f"{text[:80]!r} is no publisher id and no file.", "Give what `authority init` prints."
         ) from None
+    except OSError as error:
+        raise BrokenData(f"{text[:80]}: {error.strerror}.", "not-readable") from None
     roots = trust.open_roots(members, str(trust.open_self_keyed(members, "root").document["pub"]))
     return roots.pub, roots.first
 

@@ -9,7 +9,6 @@ words around them.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import os
@@ -17,12 +16,13 @@ import shutil
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from volact import config, console, signing
 from volact.calls import Caller, problem_of
 from volact.children import Volact, free_port
+from volact.client.cli import Parser
 from volact.console import Console
 from volact.files import write_durably
 from volact.protocol import ids, keys, trust
@@ -30,6 +30,7 @@ from volact.protocol.policy import REMAINING_PROOF
 from volact.protocol.problems import Refusal, Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from volact.children import Service
@@ -77,6 +78,8 @@ MACHINES: dict[str, dict[str, object]] = {
 }
 """Sample machines with the MAK: two desktops and a virtual one."""
 KMS_MACHINES = 27
+SAID_EACH = 9
+"""After how many machines a step of theirs says how far it is."""
 AT_ONCE = 2
 """How many machines' commands run side by side."""
 
@@ -308,7 +311,8 @@ def play(folder: Path, say: Console, *, stay: bool) -> int:
         )
         if stay:
             say.remark(
-                f"Authority and host go on until Ctrl-C. Try: VOLACT_HOME={host.volact.home} volact kmshost clients"
+                f"Authority and host go on until Ctrl-C; everything is in {folder}."
+                f" Try: VOLACT_HOME={host.volact.home} volact kmshost clients"
             )
             service.process.wait()
     return console.DONE
@@ -341,16 +345,19 @@ def _with_mak(folder: Path, publisher: Publisher, say: Console) -> dict[str, Any
 
 def _with_kms(folder: Path, publisher: Publisher, host: Host, say: Console) -> dict[str, Any]:
     """27 machines call the host in two rounds; answers one lease."""
-    names = [f"pc-{number:04}" for number in range(1, KMS_MACHINES + 1)]
+    many = KMS_MACHINES
+    names = [f"pc-{number:04}" for number in range(1, many + 1)]
     machines = {name: machine(folder, name, kms_facts(at)) for at, name in enumerate(names, start=1)}
-    say.remark(f"5. {KMS_MACHINES} machines install the product without a key and call the host.")
+    say.remark(f"5. {many} machines install the product without a key and call the host.")
 
     def prepare(volact: Volact) -> None:
         volact("client", "install", str(publisher.product_file), f"--root={publisher.pub}")
         volact("/skms", host.address, program="slmgr")
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(prepare, machines.values()))
+        with progress(say, "have the product installed", many) as count:
+            for _ in pool.map(prepare, machines.values()):
+                count()
         refused = _round(pool, machines, say)
         if refused:
             say.remark("6. The refused try again, as each would by itself after two hours.")
@@ -373,7 +380,11 @@ def _round(pool: ThreadPoolExecutor, machines: dict[str, Volact], say: Console) 
             return name, error.refusal
         return name, None
 
-    answers = list(pool.map(call, machines.items()))
+    answers = []
+    with progress(say, "have called", len(machines)) as count:
+        for answer in pool.map(call, machines.items()):
+            answers.append(answer)
+            count()
     refused = [name for name, refusal in answers if refusal]
     counts = sorted(dict(refusal.extra)["count"] for _, refusal in answers if refusal)
     if refused:
@@ -383,6 +394,28 @@ def _round(pool: ThreadPoolExecutor, machines: dict[str, Volact], say: Console) 
         )
     say.remark(f"   {len(answers) - len(refused)} got a lease")
     return refused
+
+
+@contextmanager
+def progress(say: Console, what: str, of: int) -> Iterator[Callable[[], None]]:
+    """Tell how far a step is, one machine a call: by a bar on a terminal, by a line for some machines elsewhere."""
+    done = 0
+    if say.json or not sys.stderr.isatty():
+
+        def line() -> None:
+            nonlocal done
+            done += 1
+            if done % SAID_EACH == 0 and done < of:
+                say.remark(f"   {done} of {of} {what}")
+
+        yield line
+        return
+    from rich.console import Console as Terminal
+    from rich.progress import Progress
+
+    with Progress(console=Terminal(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"   machines {what}", total=of)
+        yield lambda: bar.advance(task)
 
 
 def activate(volact: Volact, name: str, publisher: Publisher) -> str:
@@ -397,7 +430,15 @@ def activate(volact: Volact, name: str, publisher: Publisher) -> str:
 
 def main(arguments: list[str]) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="volact quickstart", description="See volact work on this machine.")
+    say = Console(json="--json" in arguments)
+    try:
+        return console.run(say, lambda: _run(say, arguments))
+    except SystemExit as stop:  # --help has been printed
+        return int(stop.code or 0)
+
+
+def _run(say: Console, arguments: list[str]) -> int:
+    parser = Parser(prog="volact quickstart", description="See volact work on this machine.")
     parser.add_argument(
         "--exit", action="store_true", help="end when all is shown (also with CI=true or no terminal)"
     )
@@ -408,14 +449,9 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="standard output is one JSON value")
     options = parser.parse_args(arguments)
-    say = Console(json=options.json)
     stay = not options.exit and os.environ.get("CI") != "true" and sys.stdin.isatty() and sys.stdout.isatty()
     folder = config.home() / "quickstart"
-
-    def command() -> int:
-        if folder.exists() and (options.fresh or not Publisher(folder).is_set_up):
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        return play(folder, say, stay=stay)
-
-    return console.run(say, command)
+    if folder.exists() and (options.fresh or not Publisher(folder).is_set_up):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return play(folder, say, stay=stay)

@@ -95,6 +95,8 @@ def load(path: Path) -> Signer:
             key = serialization.load_pem_private_key(file.read(), password=None)
     except FileNotFoundError:
         raise BrokenData(f"The key file {path} is missing.", "not-readable") from None
+    except OSError as error:
+        raise BrokenData(f"{path}: {error.strerror}.", "not-readable") from None
     except (ValueError, TypeError):
         raise BrokenData(f"{path} holds no private key.") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):

@@ -4,7 +4,8 @@ Each switch calls one method of the client or of the KMS host and prints in the 
 prints the same as one JSON value. Of a key only the last group is ever shown.
 
 Where a machine has both roles, a host's switches, `/dli` and `/dlv` address the host (`/dlv` prints both), `/ipk`
-follows the key's kind, all others the client; ``--role client|kmshost`` overrides (DESIGN section 5).
+follows the key's kind, all others the client; ``--role client|kmshost`` overrides (DESIGN section 5). Where it has one
+of them alone, that one answers, also that a key belongs elsewhere.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Switch(NamedTuple):
         words: what it takes, for people.
         least: how few words that may be, PRODUCT not counted.
         most: how many.
-        run: what it does on the client; None for a host's own switch.
+        run: what it does on the client; None for a host's own switch, and for `/ipk`, which reads its key first.
         help: one line.
         host: the name in `kmshost.switches` of what it does on a KMS host; empty if it is none of a host's.
         host_first: whether it addresses the host where a machine has both.
@@ -62,7 +63,13 @@ def usage() -> str:
     """What ``slmgr`` says without a switch."""
     lines = ["usage: slmgr SWITCH [WORDS] [PRODUCT] [--role client|kmshost] [--json]", ""]
     lines += [f"  /{name + ' ' + switch.words:<18} {switch.help}" for name, switch in SWITCHES.items()]
-    lines += ["", "PRODUCT is needed when several products are installed. - may stand for /."]
+    lines += [
+        "",
+        "PRODUCT is needed when several products are installed. - may stand for /.",
+        "Where a machine has a client and a KMS host, /ipk follows the key's kind; /dli, /dlv, /sprt, /sai, /sri",
+        "address the host (/dlv prints both), all others the client; --role says which, and a host's /ato and",
+        "/xpr need it then. A client alone, or a host alone, is addressed without it.",
+    ]
     return "\n".join([*lines, "Exit codes: 0 done, 1 refused, 2 usage, 3 could not reach, 4 broken data."])
 
 
@@ -86,12 +93,14 @@ def _run(out: Console, words: list[str]) -> None:
     switch = SWITCHES.get(name)
     if switch is None:
         known = {f"/{one}": one for one in SWITCHES}
-        raise UsageError(
-            f"There is no switch {first[:40]!r}{config.nearest(f'/{name}', known)}.", "See `slmgr /?`."
-        )
+        shown = repr(console.without_typed(first, words)[:40])
+        raise UsageError(f"There is no switch {shown}{config.nearest(f'/{name}', known)}.", "See `slmgr /?`.")
     given = words[1:]
     if not switch.least <= len(given) <= switch.most + 1:
         raise UsageError(f"/{name} takes: {switch.words or 'nothing'}, and PRODUCT.", "See `slmgr /?`.")
+    if name == "ipk":
+        _install_key(out, given, role)
+        return
     if _role_of(name, switch, role) == KMSHOST:
         if len(given) > switch.most:
             raise UsageError(f"/{name} on a KMS host takes: {switch.words or 'nothing'}.", "See `slmgr /?`.")
@@ -185,22 +194,36 @@ def _selected(product: str | None) -> reporting.Row:
     return rows[0]
 
 
-def _install_key(out: Console, words: list[str], product: str | None) -> None:
-    text = console.secret_argument(words[0])
-    if _is_for_host(text):
-        _host_switches().install_key(out, text)
-        return
+def _install_key(out: Console, words: list[str], role: str | None) -> None:
+    """`/ipk KEY [PRODUCT]`, on the role that was asked for, or that the key is for."""
+    text, product = console.secret_argument(words[0]), words[1] if len(words) > 1 else None
+    if (role or _role_for(text)) == KMSHOST:
+        _host_switches().install_key(out, text, product)
+    else:
+        _install_client_key(out, text, product)
+
+
+def _install_client_key(out: Console, text: str, product: str | None) -> None:
     client = cli.client()
+    key = keys.read(text)
+    if isinstance(key, Refusal):
+        raise Refused(key)
+    if key.kind == "kms-host":
+        detail = "This is a KMS host key; it belongs on a KMS host: `volact kmshost install-key`."
+        raise Refused(Refusal("key-wrong-kind", detail))
     pub, name = client.select(product)
     label = client.install_key(text, name)
     members = {"publisher": pub, "product": name, "channel": label.kind, "partial_key": label.label}
     out.answer(members, f"Installed product key ...-{label.label} successfully.")
 
 
-def _is_for_host(text: str) -> bool:
-    """Whether a key is a KMS host key and there is a host here to take it; else the client says where it belongs."""
+def _role_for(text: str) -> str:
+    """Which role a key is for; the one that is here alone also gets what is no key of its own, and says so."""
+    if not _has_host():
+        return CLIENT
     key = keys.read(text)
-    return not isinstance(key, Refusal) and key.kind == "kms-host" and _has_host()
+    is_hosts = not isinstance(key, Refusal) and key.kind == "kms-host"
+    return KMSHOST if is_hosts or not cli.rows() else CLIENT
 
 
 def _remove_key(out: Console, _words: list[str], product: str | None) -> None:
@@ -321,7 +344,7 @@ def _minutes(word: str) -> int:
 
 
 SWITCHES = {
-    "ipk": Switch("KEY", 1, 1, _install_key, "install a product key (- for standard input, @FILE)"),
+    "ipk": Switch("KEY", 1, 1, None, "install a product key (- for standard input, @FILE)", "install_key"),
     "upk": Switch("", 0, 0, _remove_key, "remove the product key"),
     "ato": Switch("", 0, 0, _activate, "activate", "activate"),
     "dli": Switch(

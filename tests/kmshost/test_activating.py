@@ -221,7 +221,7 @@ def test_an_answer_that_is_older_than_what_is_held_changes_nothing(host: Enterpr
     old = answered(host)
     host.apply(old)
     host.pass_(DAY)
-    host.activate("extend")
+    host.apply(answered(host, "extend"))
     before = host.everything()
     with pytest.raises(DocumentRefused, match="older"):
         host.apply(old)
@@ -316,6 +316,73 @@ def test_an_extension_brings_new_products_and_a_usage_statement(host: Enterprise
     assert (claims["from"], claims["to"]) == (site.clock.now() - 30 * DAY, site.clock.now())
     assert claims["peaks"] == {}
     assert [row.activations for row in site.rows("host")] == [1]
+
+
+@pytest.mark.parametrize(("over", "refused"), [(-1, True), (0, False), (1, False)])
+def test_an_extension_online_does_not_shorten_what_came_by_file(
+    host: Enterprise, site: Site, over: int, refused: bool
+) -> None:
+    """K18: 400 days by file, 90 online; from day 310 on it is no loss."""
+    host.install_key(site.key("kms-host"))
+    end = host.apply(answered(host)).until
+    host.pass_(310 * DAY + over)
+    if refused:
+        before, asked = host.everything(), len(host.wire.asked)
+        with pytest.raises(UsageError, match="lasts until") as error:
+            host.activate("extend")
+        assert "--request-file" in error.value.next_step
+        assert (host.everything(), len(host.wire.asked)) == (before, asked), "nobody was asked"
+        with host.work() as work:
+            done = work.online("extend", "https://authority.test", shorten=True)
+    else:
+        done = host.activate("extend")
+    assert (done.until, done.was) == (end + over, end)
+    assert bool(done.warning()) is (over < 0), "no silent loss"
+
+
+def test_an_activation_anew_that_ends_before_what_is_held_says_so(host: Enterprise, site: Site) -> None:
+    """An activation brings what its key is for, so it is not refused."""
+    for _ in range(2):
+        host.install_key(site.key("kms-host"))
+        done = host.apply(answered(host)) if not host.rows("delegation") else host.activate()
+        host.pass_(1)
+    assert "--request-file" in done.warning()
+    assert (done.was or 0) - done.until == 310 * DAY - 1
+
+
+def test_what_was_held_before_is_told(host: Enterprise, site: Site) -> None:
+    host.install_key(site.key("kms-host"))
+    first = host.activate()
+    assert first.was is None
+    host.pass_(DAY)
+    second = host.activate("extend")
+    assert (second.was, second.until) == (first.until, first.until + DAY)
+    host.pass_(DAY)
+    answer = answered(host, "extend")
+    assert host.apply(answer).was == second.until
+    assert host.apply(answer).was is None, "the same once more"
+
+
+def test_a_key_for_a_product_that_is_not_known_is_refused(host: Enterprise, site: Site) -> None:
+    key = site.key("kms-host").text()
+    with host.work() as work, pytest.raises(Refused) as refused:
+        work.install_key(key, "com.nope")
+    assert code(refused) == "product-unknown"
+    assert PRODUCT in refused.value.refusal.detail
+    assert not (host.home / "kmshost" / "key.json").exists()
+
+
+def test_a_replaced_key_is_told_if_it_was_not_used(host: Enterprise, site: Site) -> None:
+    one, two = site.key("kms-host"), site.key("kms-host")
+    with host.work() as work:
+        assert work.install_key(one.text(), None).replaced == ""
+        assert work.install_key(one.text(), None).replaced == "", "the same once more"
+        assert work.install_key(two.text(), None).replaced == one.label
+        (host.home / "kmshost" / "key.json").write_text("{")
+        assert work.install_key(two.text(), None).replaced == "", "a damaged label is mended"
+    host.activate()
+    with host.work() as work:
+        assert work.install_key(one.text(), None).replaced == "", "the other was used"
 
 
 def test_a_second_command_at_once_is_told(host: Enterprise, site: Site) -> None:

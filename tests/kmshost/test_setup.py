@@ -127,6 +127,7 @@ def test_a_database_that_is_none_sets_nothing_up(host: Enterprise, url: str) -> 
 # --- settings ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sockets  # a port is tried before it is set
 @pytest.mark.parametrize(
     ("change", "good", "bad"),
     [
@@ -172,6 +173,7 @@ def test_a_renewal_interval_above_half_the_record_lifetime_is_taken_with_a_warni
         assert opened.settings_now().renewal_minutes == minutes
 
 
+@pytest.mark.sockets  # a port is tried before it is set
 def test_which_place_wins(host: Enterprise) -> None:
     """DESIGN 5: environment variable, table row, TOML file, default."""
     host.init()

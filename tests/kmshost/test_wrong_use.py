@@ -1,7 +1,9 @@
 """Every command called wrongly: one sentence, the right code, no traceback, and never a key (M8)."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,12 @@ def test_before_init_every_command_says_so(run: Run, words: list[str]) -> None:
         ["init", "--root", "nothing"],
         ["install-key"],
         ["activate", "--authority", "https://a.test", "--request-file", "x"],
+        ["activate", "--authority", "nonsense"],
+        ["activate", "--authority", "http://plain.test"],
+        ["activate", "--authority", "https://"],
+        ["activate", "--authority", "https://a.test:x"],
+        ["activate", "--authority", ""],
+        ["extend", "--authority", "http://plain.test"],
         ["activate", "--request-file", "x", "--response-file", "y"],
         ["extend", "now"],
         ["clients", "--limit", "0"],
@@ -113,12 +121,78 @@ def test_a_request_file_that_cannot_be_written(host: Enterprise, run: Run, tmp_p
     assert run("activate", "--request-file", str(tmp_path / "request.json"))[0] == 0
 
 
+@pytest.mark.sockets
 def test_an_authority_that_is_not_there(host: Enterprise, run: Run) -> None:
     host.init()
     host.install_key(host.site.key("kms-host"))
-    for url in ("http://plain.test", "https://", "nonsense"):
-        code, said, _ = run("activate", "--authority", url)
-        assert (code, said["code"]) == (3, "authority-unreachable")
+    code, said, _ = run("activate", "--authority", "https://127.0.0.1:1")
+    assert (code, said["code"]) == (3, "authority-unreachable")
+
+
+def test_a_file_of_another_sort_is_named(host: Enterprise, run: Run, tmp_path: Path) -> None:
+    toml = tmp_path / "product.toml"
+    toml.write_text('id = "com.example.cad"\n')
+    code, said, _ = run("init", f"--root={host.site.pub}", str(toml))
+    assert (code, said["code"]) == (1, "document-refused")
+    assert str(toml) in said["detail"]
+    assert "authority product export" in said["detail"]
+    host.init()
+    host.install_key(host.site.key("kms-host"))
+    request = tmp_path / "request.json"
+    assert run("activate", "--request-file", str(request))[0] == 0
+    for file, named in ((request, "a request"), (host.product_file(), "a product")):
+        code, said, _ = run("activate", "--response-file", str(file))
+        assert (code, said["code"]) == (1, "document-refused")
+        assert named in said["detail"]
+    assert run("activate", "--request-file", str(request))[0] == 0, "the request still waits"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_what_may_not_be_read_is_not_readable(
+    host: Enterprise, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another user at a host that is root's; what he may not write is not-writable."""
+    host.init()
+    answer, toml, root = tmp_path / "answer.json", host.home / "kmshost.toml", tmp_path / "root.json"
+    answer.write_text("{}")
+    root.write_text(json.dumps(host.site.keyring.roots.first))
+    private = (answer, root, host.product_file())
+    for file in private:
+        file.chmod(0o600)
+    folder, key = host.home / "kmshost", host.home / "kmshost" / "keys" / "host.pem"
+    other = 65534
+    with somebody_else(other, tmp_path, folder, key.parent):
+        code, said, _ = run("status")
+        assert (code, said["code"]) == (4, "not-readable"), said
+        assert str(key) in said["detail"]
+        monkeypatch.setenv("VOLACT_HOME", str(tmp_path / "new"))
+        for words in ([f"--root={host.site.pub}", str(private[2])], [f"--root={root}"]):
+            code, said, _ = run("init", *words)
+            assert (code, said["code"]) == (4, "not-readable"), said
+        code, said, _ = run("init", f"--root={host.site.pub}")
+        assert (code, said["code"]) == (4, "not-writable"), said
+    toml.write_text("port = 1688\n")
+    toml.chmod(0o600)
+    monkeypatch.setenv("VOLACT_HOME", str(host.home))
+    with somebody_else(other, tmp_path, folder):
+        code, said, _ = run("status")
+        assert (code, said["code"]) == (4, "not-readable"), said
+        assert str(toml) in said["detail"]
+
+
+@contextmanager
+def somebody_else(user: int, *folders: Path) -> Iterator[None]:
+    """Be another user, who may look into these folders."""
+    modes = {place: place.stat().st_mode for one in folders for place in (one, *one.parents)}
+    for place, mode in modes.items():
+        place.chmod(mode | 0o011)
+    os.seteuid(user)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        for place, mode in modes.items():
+            place.chmod(mode)
 
 
 def test_no_command_repeats_a_key(host: Enterprise, run: Run, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import stat
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from volact.lab.handclock import HandClock
 from volact.lab.load import Drive
 from volact.lab.machines import Product
 from volact.protocol import machine, trust
-from volact.protocol.problems import BrokenData, DocumentRefused, Refused, Unreachable, VolactError
+from volact.protocol.problems import BrokenData, DocumentRefused, Refusal, Refused, Unreachable, VolactError
 
 NOW = 1_800_000_000
 DAY = 86400
@@ -334,6 +335,10 @@ class TestState:
             Fleet.load(file, {PRODUCT: product})
 
 
+def answer(status: int, body: bytes, handler: Any) -> None:
+    misbehaviour.send(handler, status, body)
+
+
 class TestCommand:
     def call(self, lab: Lab, tmp_path: Path, *words: str) -> list[str]:
         file = tmp_path / "cad.volact-product"
@@ -376,9 +381,15 @@ class TestCommand:
             (["--rounds", "0"], 2, "--rounds"),
             (["--seconds", "0"], 2, "--seconds"),
             (["--seconds", "nan"], 2, "--seconds"),
-            (["--machines", "many"], 2, ""),
+            (["--machines", "many"], 2, "--machines"),
+            (["--machines", "1.5"], 2, "whole number"),
+            (["--servers", "-1"], 2, "--servers must be 0 to 25, not -1."),
+            (["--connections", "10001"], 2, "--connections must be 1 to 10000, not 10001."),
+            (["--rounds", "1000001"], 2, "--rounds must be 1 to 1000000, not 1000001."),
+            (["--state", "/does/not/exist"], 4, "/does/not/exist: No such file or directory."),
+            (["--state", "/"], 4, "/: Is a directory."),
             (["--root", "A" * 42], 2, "--root"),
-            (["--root", "-" + "A" * 42], 1, "document-refused"),
+            (["--root", "-" + "A" * 42], 1, "root-mismatch"),
             (["--host", ":1688"], 2, "--host"),
             (["--host", "http://x"], 2, "URL"),
             (["--host", "127.0.0.1:1"], 3, "host-unreachable"),
@@ -406,6 +417,35 @@ class TestCommand:
         assert said in err
         assert "Traceback" not in err
         assert lab.server.requests == []
+
+    @pytest.mark.sockets
+    def test_who_is_no_host_is_untrusted(
+        self, lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """An authority has no such address; a web server says something else."""
+        not_found = json.dumps(Refusal("not-found").document()).encode()
+        for status, body in ((404, not_found), (405, not_found.replace(b"not-found", b"method-not-allowed"))):
+            lab.server.misbehave = partial(answer, status, body)
+            assert cli.main([*self.call(lab, tmp_path), "--json"]) == 3
+            assert json.loads(capsys.readouterr().out)["code"] == "host-untrusted"
+        lab.server.misbehave = partial(answer, 200, b"<html>")
+        assert cli.main([*self.call(lab, tmp_path), "--json"]) == 3
+        assert json.loads(capsys.readouterr().out)["code"] == "host-untrusted"
+        lab.server.misbehave = partial(answer, 503, json.dumps(Refusal("busy").document()).encode())
+        assert cli.main([*self.call(lab, tmp_path), "--json"]) == 1
+        assert json.loads(capsys.readouterr().out)["code"] == "busy", "which a host does say"
+        assert lab.server.requests == []
+
+    def test_a_file_that_is_no_product_is_named(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        file = tmp_path / "product.toml"
+        file.write_text("id = 1\n")
+        words = ["fleet", "--host", "h", "--product", str(file), "--root", "A" * 43]
+        assert cli.main([*words, "--json"]) == 1
+        said = json.loads(capsys.readouterr().out)
+        assert said["code"] == "document-refused"
+        assert str(file) in said["detail"]
 
     @pytest.mark.sockets
     def test_an_answer_that_is_no_lease_ends_with_1(

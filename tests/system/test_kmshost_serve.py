@@ -196,8 +196,13 @@ def test_a_taken_port_is_said_and_the_old_one_goes_on(home: Home) -> None:
         until(lambda: any(one["event"] == 12291 for one in home.run("events")))
         assert "token" in connection.introduction()
         time.sleep(2.2)
-        assert [one["result"] for one in home.run("events")] == ["port-taken"]
-        assert (home.folder / "serve.log").read_text().count("12291") == 1
+        (event,) = home.run("events")
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert (event["result"], event["host"]) == ("port-taken", where)
+        (line,) = [one for one in (home.folder / "serve.log").read_text().splitlines() if "12291" in one]
+        said = json.loads(line)
+        assert (said["event"], said["host"], said["result"]) == ("host could not move", where, "port-taken")
+        assert where.replace(":", " port ") in said["detail"]
         taken.close()
         until(lambda: '"moved"' in (home.folder / "serve.log").read_text())
 
@@ -207,10 +212,12 @@ def test_a_host_that_cannot_start_says_why(home: Home) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        refused = home.run("serve", "--listen", f"127.0.0.1:{taken.getsockname()[1]}", code=4)
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        refused = home.run("serve", "--listen", where, code=4)
     assert refused["code"] == "port-taken"
     (event,) = home.run("events")
-    assert (event["event"], event["result"]) == (12291, "port-taken")
+    assert (event["event"], event["result"], event["host"]) == (12291, "port-taken", where)
+    assert home.run("status")["listening"] is None
     (home.folder / "kmshost" / "kmshost.db").unlink()
     assert home.run("serve", "--listen", "127.0.0.1:0", code=4)["code"] == "not-readable"
 

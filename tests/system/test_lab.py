@@ -126,4 +126,4 @@ def test_fleet_against_a_real_host(place: Place, tmp_path: Path) -> None:
     clock.move(clock.now + 1)
     assert site.count() == 0, "then it is gone (K4)"
     wrong = lab(*words[:5], "--root", "A" * 43, "--json", code=1)
-    assert json.loads(wrong.stdout)["code"] == "document-refused"
+    assert json.loads(wrong.stdout)["code"] == "root-mismatch"

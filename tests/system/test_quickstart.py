@@ -48,6 +48,13 @@ def test_quickstart_activates_three_and_twenty_seven_machines_and_ends_by_itself
     assert done.stderr.count("Licensed") == 3
     assert "24 were refused: count-insufficient, count 1 to 24, required 25" in done.stderr
     assert done.stderr.count("verified") == 4, "each of the two documents says so, and its step"
+    lines = done.stderr.splitlines()
+    for line in (
+        "   9 of 27 have the product installed",
+        "   18 of 27 have called",
+        "   18 of 24 have called",
+    ):
+        assert line in lines, "a long step says how far it is"
     assert processes_under(tmp_path) == []
 
 

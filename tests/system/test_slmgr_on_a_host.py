@@ -1,6 +1,7 @@
 """The classic switches on a machine with a KMS host, beside a running service (rule S; K6, K16)."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -125,10 +126,78 @@ def test_settings_take_effect_in_a_running_service(home: Home, serving: Host) ->
     with socket.socket() as other:
         other.bind(("127.0.0.1", taken))
         other.listen()
-        slmgr(home, "/sprt", str(taken))
-        until(lambda: any(one["event"] == 12291 for one in home.run("events")))
-        assert answers(home, new), "a taken port is an event, and the old one goes on"
-        slmgr(home, "/sprt", str(new))
+        said = slmgr(home, "/sprt", str(taken))
+        assert (said.code, said.json["code"]) == (4, "port-taken")
+        assert slmgr(home, "/dli").json["settings"]["port"]["value"] == new, "the settings keep the old value"
+        assert answers(home, new)
+    assert slmgr(home, "/sprt", str(new)).code == 0, "the service's own port is not taken by another"
+
+
+def test_the_port_that_is_told_is_the_one_that_is_listened_on(home: Home) -> None:
+    """K16: --listen, a move, a clean stop, a kill."""
+    set_ = free_port()
+    assert slmgr(home, "/sprt", str(set_)).code == 0
+    assert slmgr(home, "/dli").json["listening"] is None
+    for switch in ("/dli", "/dlv"):
+        assert f"Listening on Port: not running (set: {set_})\n" in text_of(home, switch)
+    with Host(home, "127.0.0.1:0") as host:
+        assert host.port != set_
+        here = {"address": "127.0.0.1", "port": host.port, "pid": host.process.pid}
+        assert slmgr(home, "/dli").json["listening"] == here
+        assert home.run("status")["listening"] == here
+        for switch in ("/dli", "/dlv"):
+            assert f"Listening on Port: {host.port}\n" in text_of(home, switch)
+        moved = free_port()
+        assert slmgr(home, "/sprt", str(moved)).code == 0
+        until(lambda: slmgr(home, "/dli").json["listening"] == {**here, "port": moved})
+    note = home.folder / "kmshost" / "serving.json"
+    assert not note.exists(), "a clean stop removes it"
+    host = Host(home, "127.0.0.1:0")
+    host.__enter__()
+    assert note.exists()
+    assert note.stat().st_mode & 0o777 == 0o600
+    host.kill()
+    assert note.exists()
+    assert home.run("status")["listening"] is None, "its process is gone"
+    # Somebody else has its process id now.
+    members = json.loads(note.read_text())
+    note.write_text(json.dumps({**members, "pid": os.getpid()}))
+    assert home.run("status")["listening"] is None
+    for damaged in ("", "{", "[]", '{"address": 1, "port": "x", "pid": 1}'):
+        note.write_text(damaged)
+        assert home.run("status")["listening"] is None
+    note.unlink()
+
+
+def test_a_port_that_is_taken_is_refused_also_where_nothing_runs(home: Home) -> None:
+    before = slmgr(home, "/dli").json["settings"]["port"]
+    with socket.socket() as other:
+        other.bind(("0.0.0.0", 0))
+        other.listen()
+        said = slmgr(home, "/sprt", str(other.getsockname()[1]))
+    assert (said.code, said.json["code"]) == (4, "port-taken")
+    assert slmgr(home, "/dli").json["settings"]["port"] == before
+
+
+def test_ipk_on_a_host_alone(home: Home) -> None:
+    """Also of a key that belongs elsewhere: it says where, and names no product of a client."""
+    mak, key = home.authority.key("mak"), home.authority.key("kms-host")
+    said = slmgr(home, "/ipk", "-", stdin=mak.text() + "\n")
+    assert (said.code, said.json["code"]) == (1, "key-wrong-kind")
+    assert "volact client install-key" in said.json["detail"]
+    said = slmgr(home, "/ipk", "-", stdin=key.text()[:-1] + "\n")
+    assert (said.code, said.json["code"]) == (1, "key-mistyped")
+    said = slmgr(home, "/ipk", "-", "com.nope", "--role", "kmshost", stdin=key.text() + "\n")
+    assert (said.code, said.json["code"]) == (1, "product-unknown")
+    assert PRODUCT in said.json["detail"]
+    for words in (("--role", "kmshost"), (PRODUCT, "--role=kmshost"), (PRODUCT,)):
+        said = slmgr(home, "/ipk", "-", *words, stdin=key.text() + "\n")
+        assert (said.code, said.json["product"], said.json["replaced"]) == (0, PRODUCT, None)
+    said = slmgr(home, "/ipk", "-", "--role", "client", stdin=mak.text() + "\n")
+    assert (said.code, said.json["code"]) == (1, "product-not-installed")
+    other = home.authority.key("kms-host")
+    said = slmgr(home, "/ipk", "-", stdin=other.text() + "\n")
+    assert said.json["replaced"] == key.label
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@
   so that a lost answer costs none of the ten activations.
 - An answer is verified to the pinned root, with every product that it brings, before a byte is stored; then it is
   stored in one transaction.
+- An extension never shortens what is held unless that is asked for: online the authority gives less than by file.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from volact import signing
 from volact.calls import Caller, problem_of
+from volact.commands import not_readable, when
 from volact.facts import facts_for
 from volact.files import PRIVATE, flush_folder, write_durably
 from volact.kmshost import setup
 from volact.kmshost import store as sql
 from volact.protocol import ids, jws, keys, machine, trust
+from volact.protocol.policy import DAY, HOST_DELEGATION_ONLINE
 from volact.protocol.problems import (
     BrokenData,
     DocumentRefused,
@@ -59,12 +62,32 @@ class Label(NamedTuple):
     product: str
 
 
+class Installed(NamedTuple):
+    """What an installation did: the key's last group, its product, and the unused key that it replaced, or empty."""
+
+    label: str
+    product: str
+    replaced: str
+
+
 class Activated(NamedTuple):
-    """What an activation or extension came to: the products, and until when the delegation signs."""
+    """What an activation or extension came to: the products, and until when the delegation signs.
+
+    Attributes:
+        was: until when the one signed that was held before; None if there was none, or it is the same.
+    """
 
     products: tuple[str, ...]
     until: int
     activation: str
+    was: int | None = None
+
+    def warning(self) -> str:
+        """What to know of one that ends before the one that was held; empty for nothing."""
+        if self.was is None or self.until >= self.was:
+            return ""
+        ends = f"it ends {when(self.until)}, before the one that was held, {when(self.was)}"
+        return f"{ends}; by file it would last longer: --request-file, then --response-file"
 
 
 class Line(Protocol):
@@ -107,14 +130,16 @@ class Activating:
             return Label(str(members["label"]), str(members["key"]), str(members["product"]))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise not_readable(self._folder / _LABEL, error) from None
         except (ValueError, KeyError, TypeError):
             raise BrokenData(f"{self._folder / _LABEL} is damaged; install the key again.") from None
 
-    def install_key(self, text: str, product: str | None) -> Label:
+    def install_key(self, text: str, product: str | None) -> Installed:
         """Install a KMS host key; nothing is sent, and of the key only its key pair is stored.
 
         Raises:
-            Refused: `key-mistyped`, `key-wrong-kind`, or the product is not clear.
+            Refused: `key-mistyped`, `key-wrong-kind`, `product-unknown`, or the product is not clear.
         """
         key = keys.read(text)
         if isinstance(key, Refusal):
@@ -130,16 +155,26 @@ class Activating:
         name = self._product(product)
         with self._alone():
             signer = Signer(key.private_key(self._opened.publisher.pub))
+            before = self._unused()
             write_durably(self._folder / "keys" / _KEY, signer.pem(), PRIVATE)
             found = Label(key.label, signer.kid, name)
             self._write(_LABEL, found._asdict())
-        return found
+        return Installed(found.label, name, before.label if before and before.key != found.key else "")
+
+    def _unused(self) -> Label | None:
+        """The key that waits for its activation; None also if its label is damaged."""
+        try:
+            return self.label() if (self._folder / "keys" / _KEY).exists() else None
+        except BrokenData:
+            return None
 
     def _product(self, product: str | None) -> str:
         known = sorted(self._opened.products())
         if product is not None:
             if not ids.is_product_id(product):
                 raise UsageError(f"{product[:80]!r} is no product id.")
+            if known and product not in known:
+                raise Refused(Refusal("product-unknown", f"{product} is not known here: {', '.join(known)}."))
             return product
         if len(known) > 1:
             raise Refused(Refusal("product-ambiguous", f"Known here: {', '.join(known)}."))
@@ -149,10 +184,11 @@ class Activating:
 
     # --- asking -------------------------------------------------------------------------------------------
 
-    def online(self, op: str, authority: str | None) -> Activated:
+    def online(self, op: str, authority: str | None, *, shorten: bool = False) -> Activated:
         """Activate (`host`) or extend (`extend`) at the authority: at its address in the product file, or the given.
 
         Raises:
+            UsageError: if no address is known, or an extension would end before what is held and not `shorten`.
             Refused: the authority's refusal, or one of this host's own.
             Unreachable: if nobody answers, or somebody else.
             DocumentRefused: if the answer does not hold.
@@ -160,6 +196,8 @@ class Activating:
         with self._alone():
             self._check_can(op)
             url, pins = self._address(op, authority)
+            if op == EXTEND and not shorten:
+                self._check_not_shorter()
             with self._call(url, pins) as caller:
                 roots = self._opened.roots() or self._fetch_root(caller)
                 request = self._pending(op, roots.lab)
@@ -228,6 +266,7 @@ class Activating:
             refusal = problem_of(body)
             if refusal is not None:
                 raise Refused(refusal)
+            _check_answer(body)
             return self._take_up(body, self._opened.roots())
 
     def _check_can(self, op: str) -> None:
@@ -245,6 +284,17 @@ class Activating:
                     "no-key-installed", f"{dropped}Install one: `volact kmshost install-key KEY`{further}."
                 )
             )
+
+    def _check_not_shorter(self) -> None:
+        end, now = self._held()[-1]["exp"], self._opened.clock.now()
+        if end <= now + HOST_DELEGATION_ONLINE:
+            return
+        online, days = when(now + HOST_DELEGATION_ONLINE), HOST_DELEGATION_ONLINE // DAY
+        raise UsageError(
+            f"The delegation that is held lasts until {when(end)}; online it would end {online}, which is before.",
+            f"Extend it by --request-file and --response-file, or online {days} days before its end;"
+            " with --shorten it is asked for now, for what it brings besides.",
+        )
 
     def _held(self) -> list[Document]:
         """The host's delegations, the newest last."""
@@ -273,6 +323,8 @@ class Activating:
                 return bundle
         except (FileNotFoundError, DocumentRefused):
             pass
+        except OSError as error:
+            raise not_readable(self._folder / _PENDING, error) from None
         bundle = self._request(op, ref, lab=lab)
         self._write(_PENDING, bundle)
         return bundle
@@ -334,10 +386,12 @@ class Activating:
         if document["sub"] != self._opened.signer.kid:
             raise Refused(Refusal("other-machine", "The answer is another KMS host's."))
         opened = [(setup.open_product(one, pub, granted.roots), one) for one in products]
+        held = self._held()
         self._store(granted, opened)
         self._remove(_PENDING)
         self._forget_key(document)
-        return Activated(tuple(document["prd"]), document["exp"], document["act"])
+        was = held[-1]["exp"] if held and held[-1].jti != document.jti else None
+        return Activated(tuple(document["prd"]), document["exp"], document["act"], was)
 
     def _store(self, granted: Granted, products: Sequence[tuple[Granted, dict[str, Any]]]) -> None:
         """Everything of an answer in one transaction."""
@@ -391,6 +445,20 @@ class Activating:
     def _remove(self, name: str) -> None:
         (self._folder / name).unlink(missing_ok=True)
         flush_folder(self._folder)
+
+
+def _check_answer(body: dict[str, Any]) -> None:
+    """Name a file of another sort.
+
+    Raises:
+        DocumentRefused: if it is one.
+    """
+    if "jwk" in body and "chain" not in body:
+        raise DocumentRefused(
+            "the file holds a request and no answer; the publisher makes the answer: `volact authority answer`"
+        )
+    if "root" in body and "products" not in body:
+        raise DocumentRefused("the file holds a product and no answer; it is for `volact kmshost init`")
 
 
 def _products(body: dict[str, Any]) -> list[dict[str, Any]]:

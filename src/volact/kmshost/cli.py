@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
 from volact import commands
-from volact.commands import Json  # noqa: TC001 - cyclopts reads the annotations
+from volact.commands import WHOLE, Json
 from volact.console import Console, secret_argument
 from volact.kmshost import activating, reporting, setup
 from volact.protocol.jws import MAX_INTEGER
@@ -87,10 +88,11 @@ def install_key(
 ) -> None:
     """Install the KMS host key; nothing is sent, and only the key pair that it makes is kept."""
     with setup.opened() as opened:
-        label = activating.Activating(opened).install_key(secret_argument(key), product)
+        done = activating.Activating(opened).install_key(secret_argument(key), product)
+    replaced = f"\nit replaces ...-{done.replaced}, which was not used" if done.replaced else ""
     Console(json=json).answer(
-        {"product": label.product, "partial_key": label.label},
-        f"{label.product}: key ...-{label.label} is installed\nNext: volact kmshost activate",
+        {"product": done.product, "partial_key": done.label, "replaced": done.replaced or None},
+        f"{done.product}: key ...-{done.label} is installed{replaced}\nNext: volact kmshost activate",
     )
 
 
@@ -103,7 +105,7 @@ def activate(
     json: Json = False,
 ) -> None:
     """Activate this host with its key: online, or by a request and a response file."""
-    _ask(activating.HOST, authority, request_file, response_file, json=json)
+    _ask(activating.HOST, _Way(authority, request_file, response_file), json=json)
 
 
 @app.command
@@ -112,41 +114,67 @@ def extend(
     authority: _Authority = None,
     request_file: _RequestFile = None,
     response_file: _ResponseFile = None,
+    shorten: Annotated[
+        bool, Parameter(help="Extend online even if what is held ends later, as one by file does.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Extend this host's delegation, which also brings new products; it needs no key."""
-    _ask(activating.EXTEND, authority, request_file, response_file, json=json)
+    """Extend this host's delegation, which also brings new products; it needs no key.
+
+    By file it lasts longer than online.
+    """
+    _ask(activating.EXTEND, _Way(authority, request_file, response_file, shorten), json=json)
 
 
-def _ask(
-    op: str, authority: str | None, request_file: Path | None, response_file: Path | None, *, json: bool
-) -> None:
-    if sum(one is not None for one in (authority, request_file, response_file)) > 1:
+class _Way(NamedTuple):
+    """How the authority is asked."""
+
+    authority: str | None
+    request_file: Path | None
+    response_file: Path | None
+    shorten: bool = False
+
+
+def _ask(op: str, way: _Way, *, json: bool) -> None:
+    if sum(one is not None for one in (way.authority, way.request_file, way.response_file)) > 1:
         raise UsageError("Give one of --authority, --request-file and --response-file.")
+    if way.authority is not None and not _is_https(way.authority):
+        raise UsageError(
+            f"{way.authority[:200]!r} is no https address.", "Give https://NAME or https://NAME:PORT."
+        )
     console = Console(json=json)
     with setup.opened() as opened:
         work = activating.Activating(opened)
-        if request_file is not None:
-            commands.write(request_file, activating.file_content(work.write_request(op)))
+        if way.request_file is not None:
+            commands.write(way.request_file, activating.file_content(work.write_request(op)))
             console.answer(
-                {"file": str(request_file), "host": opened.signer.kid},
-                f"{request_file}\nNext: the publisher answers it (`volact authority answer`); then"
+                {"file": str(way.request_file), "host": opened.signer.kid},
+                f"{way.request_file}\nNext: the publisher answers it (`volact authority answer`); then"
                 f" volact kmshost {_COMMANDS[op]} --response-file FILE",
             )
             return
-        if response_file is not None:
-            with response_file.open("rb") as file:
-                done = work.apply(file.read(activating.MAX_ANSWER + 1))
+        if way.response_file is not None:
+            done = work.apply(commands.read(way.response_file, activating.MAX_ANSWER))
         else:
-            done = work.online(op, authority)
+            done = work.online(op, way.authority, shorten=way.shorten)
         _say(console, opened.signer.kid, done)
+
+
+def _is_https(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 _COMMANDS = {activating.HOST: "activate", activating.EXTEND: "extend"}
 
 
 def _say(console: Console, host: str, done: Activated) -> None:
-    until = commands.when(done.until)
+    until, was = commands.when(done.until), None if done.was is None else commands.when(done.was)
+    if done.warning():
+        console.remark(f"warning: {done.warning()}")
     console.answer(
         {
             "host": host,
@@ -154,8 +182,9 @@ def _say(console: Console, host: str, done: Activated) -> None:
             "until": until,
             "products": list(done.products),
             "activation": done.activation,
+            "was": was,
         },
-        f"activated until {until} for {', '.join(done.products)}",
+        f"activated until {until}{f' (was {was})' if was else ''} for {', '.join(done.products)}",
     )
 
 
@@ -188,8 +217,10 @@ def status(*, json: Json = False) -> None:
 @app.command
 def clients(
     *,
-    limit: Annotated[int, Parameter(help="At most so many rows, 1 to 100000; by default 100.")] = 100,
-    after: Annotated[int, Parameter(help="Only rows after this one: the last of the page before.")] = 0,
+    limit: Annotated[int, WHOLE, Parameter(help="At most so many rows, 1 to 100000; by default 100.")] = 100,
+    after: Annotated[
+        int, WHOLE, Parameter(help="Only rows after this one: the last of the page before.")
+    ] = 0,
     json: Json = False,
 ) -> None:
     """List the machines that count now, in the order in which they called first, a page at a time."""
@@ -217,10 +248,12 @@ def events(
         str | None,
         Parameter(help="2h, 30m, 7d, or a time such as 2027-01-31T12:00:00Z.", allow_leading_hyphen=True),
     ] = None,
-    limit: Annotated[int, Parameter(help="Only the newest so many; 0, the default: all that are kept.")] = 0,
+    limit: Annotated[
+        int, WHOLE, Parameter(help="Only the newest so many; 0, the default: all that are kept.")
+    ] = 0,
     json: Json = False,
 ) -> None:
-    """List what happened, the oldest first: 12290 a request was handled, 12291 the service could not start."""
+    """List what happened, the oldest first: 12290 a request was handled, 12291 the service could not start or move."""
     if not 0 <= limit <= MAX_INTEGER:
         raise UsageError("--limit is 0, for all that are kept, or a number of events.")
     with setup.opened() as opened:

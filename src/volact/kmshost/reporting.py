@@ -15,7 +15,7 @@ from volact import db
 from volact.clock import LAST
 from volact.commands import when
 from volact.console import table, without_keys
-from volact.kmshost import counting, ledger, settings
+from volact.kmshost import counting, ledger, listening, settings
 from volact.kmshost import store as sql
 from volact.kmshost.activating import Activating
 from volact.protocol import policy
@@ -103,13 +103,19 @@ def delegation_warning(iat: int, exp: int, now: int) -> str:
     return f"The delegation ends in {days} days ({used} % used): {urgency[passed]}: volact kmshost extend"
 
 
-def not_started(store: Store | None, now: int, refusal: Refusal) -> None:
-    """Event 12291, to the log and, where there is a store that takes it, to the store."""
-    detail = without_keys(refusal.detail)  # it may repeat what was typed (M8)
-    _log.error("host could not start", event_id=NOT_STARTED, result=refusal.code, detail=detail)
+def not_started(
+    store: Store | None, now: int, refusal: Refusal, where: str = "", what: str = "could not start"
+) -> None:
+    """Event 12291, to the log and, where there is a store that takes it, to the store.
+
+    `where` is the address and port that was to be listened on, `what` the text: a service may also not move.
+    """
+    where = without_keys(where)  # both may repeat what was typed (M8)
+    detail = without_keys(refusal.detail)
+    _log.error(f"host {what}", event_id=NOT_STARTED, result=refusal.code, detail=detail, host=where)
     if store is not None:
         with contextlib.suppress(VolactError), store.writing() as tx:
-            sql.add_event(tx, sql.Event(now, NOT_STARTED, refusal.code))
+            sql.add_event(tx, sql.Event(now, NOT_STARTED, refusal.code, host=where or None))
 
 
 # --- events -----------------------------------------------------------------------------------------------------
@@ -210,6 +216,7 @@ def status(opened: Opened) -> dict[str, Any]:
         },
         "requests": _requests(tally),
         "settings": _settings(opened),
+        "listening": _listening(opened),
         "storage": db.describe(opened.store.engine),
     }
 
@@ -263,6 +270,12 @@ def _requests(tally: Mapping[tuple[str, int], int]) -> dict[str, Any]:
     }
 
 
+def _listening(opened: Opened) -> dict[str, Any] | None:
+    """Where the service listens now, whatever is set; None if none runs."""
+    found = listening.read(opened.folder)
+    return found._asdict() if found else None
+
+
 def _settings(opened: Opened) -> dict[str, dict[str, Any]]:
     """Every setting's value and where it comes from; a database's URL may hold a password and is not shown."""
     found = opened.settings._asdict()
@@ -282,9 +295,13 @@ def prose(found: Mapping[str, Any]) -> str:
     if found["warning"] or (found["activated"] and found["reason"]):
         lines.append(f"{'warning':<12}{found['warning'] or PROBLEMS[found['reason']].sentence}")
     lines.append(f"{'key':<12}{'...-' + found['partial_key'] if found['partial_key'] else 'none'}")
-    port, listen = found["settings"]["port"], found["settings"]["listen"]
+    port, listen, now = found["settings"]["port"], found["settings"]["listen"], found["listening"]
+    chosen = f"{listen['value']} port {port['value']} ({port['from']})"
+    runs = (
+        f"{now['address']} port {now['port']} (pid {now['pid']})" if now else f"not running (set: {chosen})"
+    )
     lines += [
-        f"{'port':<12}{listen['value']} port {port['value']} ({port['from']})",
+        f"{'listening':<12}{runs}",
         f"{'storage':<12}{found['storage']}",
     ]
     requests = found["requests"]

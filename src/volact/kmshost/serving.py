@@ -20,7 +20,7 @@ import structlog
 from volact import certificate, db, http
 from volact.clock import clock_for
 from volact.config import SettingInvalid
-from volact.kmshost import reporting, settings, setup
+from volact.kmshost import listening, reporting, settings, setup
 from volact.kmshost import store as sql
 from volact.kmshost.api import Face
 from volact.kmshost.kmshost import Intervals, KmsHost
@@ -54,10 +54,12 @@ def run(listen: str, say: Callable[[str, int], None]) -> None:
     """
     http.log_to_stderr("info")  # until the settings are known
     opened: Opened | None = None
+    where = ""
     try:
         with setup.opened() as opened:
             http.log_to_stderr(opened.settings.log_level)
             host, port = _where(opened, listen)
+            where = _place(host, port)
             listener = http.bind(host, port)
             try:
                 asyncio.run(_Service(opened, host).serve(listener, say))
@@ -65,7 +67,7 @@ def run(listen: str, say: Callable[[str, int], None]) -> None:
                 listener.close()
                 raise
     except (VolactError, SettingInvalid) as error:
-        _could_not_start(opened, error)
+        _could_not(opened, error, where)
         raise
 
 
@@ -79,9 +81,16 @@ def _where(opened: Opened, listen: str) -> tuple[str, int]:
     )
 
 
-def _could_not_start(opened: Opened | None, error: VolactError | SettingInvalid) -> None:
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _could_not(
+    opened: Opened | None, error: VolactError | SettingInvalid, where: str, what: str = "could not start"
+) -> None:
     refusal = error.refusal if isinstance(error, VolactError) else Refusal("usage", str(error))
-    reporting.not_started(opened.store if opened else None, opened.clock.now() if opened else 0, refusal)
+    store, now = (opened.store, opened.clock.now()) if opened else (None, 0)
+    reporting.not_started(store, now, refusal, where, what)
 
 
 def write_events(events: Sequence[Event]) -> None:
@@ -137,6 +146,7 @@ class _Service:
                 host=opened.signer.kid,
                 port=self._listening,
             )
+            await asyncio.to_thread(self._note)
             say(self._address, self._listening)
 
         try:
@@ -144,6 +154,7 @@ class _Service:
         finally:
             self._stopping.set()
             await ticking
+            await asyncio.to_thread(listening.forget, self._opened.folder)
             await self._face.close()
         _log.info("stopped")
 
@@ -227,13 +238,22 @@ class _Service:
             listener = http.bind(self._address, wanted)
         except VolactError as error:
             if wanted != self._refused_port:  # once; it is tried again each second
-                await asyncio.to_thread(_could_not_start, self._opened, error)
+                where = _place(self._address, wanted)
+                await asyncio.to_thread(_could_not, self._opened, error, where, "could not move")
             self._refused_port = wanted
             return
         await self._service.listen(listener)
         _log.info("moved", port=wanted, before=self._listening)
         self._port = self._listening = wanted
         self._refused_port = 0
+        await asyncio.to_thread(self._note)
+
+    def _note(self) -> None:
+        """Write down where it listens, for the commands that tell."""
+        try:
+            listening.note(self._opened.folder, self._address, self._listening)
+        except OSError as error:  # a full disk: what it is there for is to answer
+            _log.warning("note", problem=f"{error.strerror}: commands cannot tell the port")
 
 
 _Held = tuple[object, ...]

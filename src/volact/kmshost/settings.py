@@ -5,10 +5,11 @@ A running service re-reads them every second. A refused value changes nothing.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from volact import config
-from volact.kmshost import store
+from volact.kmshost import listening, store
 from volact.protocol import policy
 from volact.protocol.problems import UsageError
 
@@ -44,10 +45,29 @@ def set_port(opened: Opened, port: int) -> Changed:
 
     Raises:
         UsageError: if it is none.
+        BrokenData: `port-taken` if another program listens on it here.
     """
     if not 1 <= port <= MAX_PORT:
         raise UsageError(f"A port is a number from 1 to {MAX_PORT}.")
+    _check_free(opened, port)
     return _write(opened, "port", port, "Ports below 1024 are root's." if port < 1024 else "")  # noqa: PLR2004 - what the kernel keeps
+
+
+def _check_free(opened: Opened, port: int) -> None:
+    """Try the port as the service would; one that is the running service's own is free for it.
+
+    Raises:
+        BrokenData: `port-taken`.
+    """
+    from volact import http  # noqa: PLC0415 - a server's parts, which no other command needs
+
+    running = listening.read(opened.folder)
+    if running is not None and running.port == port:
+        return
+    address = running.address if running else opened.settings_now().listen
+    # Another address or the right to a port below 1024 may be the service's alone: it says so itself.
+    with contextlib.suppress(UsageError):
+        http.bind(address.removeprefix("[").removesuffix("]"), port).close()
 
 
 def set_renewal(opened: Opened, minutes: int) -> Changed:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from volact import certificate, config, db, signing, stores
+from volact import certificate, commands, config, db, signing, stores
 from volact.clock import clock_for
 from volact.console import root_argument
 from volact.files import flush_folder, make_folder
@@ -69,7 +69,7 @@ class Opened(NamedTuple):
         """
         with self.store.reading() as tx:
             rows = sql.settings(tx)
-        return config.load(ROLE, self.folder.parent, self.environ, rows)  # type: ignore[no-any-return]  # of this role
+        return _settings(self.folder.parent, self.environ, rows)
 
     def certificate(self) -> tuple[Path, Path]:
         """The files of the TLS certificate and its key: the set ones, or the self-made.
@@ -125,6 +125,15 @@ def folder(environ: Mapping[str, str] = os.environ) -> Path:
     return config.home(environ) / ROLE
 
 
+def _settings(
+    home: Path, environ: Mapping[str, str], rows: Mapping[str, str] | None = None
+) -> KmshostSettings:
+    try:
+        return config.load(ROLE, home, environ, rows)  # type: ignore[no-any-return]  # of this role
+    except OSError as error:
+        raise commands.not_readable(home / f"{ROLE}.toml", error) from None
+
+
 class Made(NamedTuple):
     """What `initialise` made: the publisher, the host's id, the products it knows, and whether it joined others."""
 
@@ -140,11 +149,11 @@ def initialise(root: str, files: Sequence[Path], environ: Mapping[str, str] = os
     Raises:
         Refused: `already-exists`; `root-mismatch` if a file is another publisher's.
         UsageError: if ROOT is neither a publisher id nor a root document's file.
-        DocumentRefused: if a file does not hold; nothing was set up then.
+        DocumentRefused: if a file does not hold, naming it; nothing was set up then.
         BrokenData, OSError: if something cannot be written; nothing was set up then.
     """
     place = folder(environ)
-    settings = config.load(ROLE, place.parent, environ)
+    settings = _settings(place.parent, environ)
     if place.exists():
         raise Refused(Refusal("already-exists", f"{place} is there already."))
     pub, first = root_argument(root)
@@ -160,9 +169,14 @@ def initialise(root: str, files: Sequence[Path], environ: Mapping[str, str] = os
 
 
 def _read_product(file: Path, pub: str) -> tuple[Granted, dict[str, Any]]:
-    with file.open("rb") as opened_file:
-        bundle = trust.read_bundle(opened_file.read(trust.MAX_BUNDLE + 1))
-    return open_product(bundle, pub), bundle
+    data = commands.read(file, trust.MAX_BUNDLE)
+    try:
+        bundle = trust.read_bundle(data)
+        return open_product(bundle, pub), bundle
+    except DocumentRefused as error:
+        how = "; export it: `volact authority product export ID`" if file.suffix == ".toml" else ""
+        detail = f"{file} is no signed product file, ID.volact-product{how}: {error.refusal.detail}"
+        raise DocumentRefused(detail) from None
 
 
 def open_product(bundle: dict[str, Any], pub: str, known: Roots | None = None) -> Granted:
@@ -277,13 +291,13 @@ def opened(environ: Mapping[str, str] = os.environ) -> Iterator[Opened]:
     place = folder(environ)
     if not place.is_dir():
         raise Refused(Refusal("not-set-up", "Run `volact kmshost init --root ROOT`."))
-    settings = config.load(ROLE, place.parent, environ)
+    settings = _settings(place.parent, environ)
     signer = signing.load(place / "keys" / "host.pem")
     store = Store(stores.open_engine(settings.database, place / f"{ROLE}.db"))
     try:
         store.migrate()
         with store.reading() as tx:
-            settings = config.load(ROLE, place.parent, environ, sql.settings(tx))
+            settings = _settings(place.parent, environ, sql.settings(tx))
             publisher = sql.publisher(tx)
         if publisher is None:
             raise Refused(Refusal("not-set-up", "The database holds no publisher."))

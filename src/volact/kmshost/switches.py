@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from volact.commands import when
 from volact.kmshost import reporting, settings, setup
 from volact.kmshost.activating import HOST, Activating
 from volact.protocol.problems import Refusal, Refused, UsageError
@@ -27,21 +28,29 @@ def is_set_up() -> bool:
     return setup.folder().is_dir()
 
 
-def install_key(out: Console, text: str) -> None:
+def install_key(out: Console, text: str, product: str | None = None) -> None:
     """`/ipk` with a KMS host key."""
     with setup.opened() as opened:
-        label = Activating(opened).install_key(text, None)
+        done = Activating(opened).install_key(text, product)
+    replaced = f"\nIt replaces ...-{done.replaced}, which was not used." if done.replaced else ""
     out.answer(
-        {"product": label.product, "channel": "kms-host", "partial_key": label.label},
-        f"Installed KMS host key ...-{label.label} successfully.",
+        {
+            "product": done.product,
+            "channel": "kms-host",
+            "partial_key": done.label,
+            "replaced": done.replaced or None,
+        },
+        f"Installed KMS host key ...-{done.label} successfully.{replaced}",
     )
 
 
 def activate(out: Console, _words: list[str]) -> None:
     """`/ato`: activate the host with its key, online."""
     with setup.opened() as opened:
-        Activating(opened).online(HOST, None)
-        found = reporting.status(opened)
+        done = Activating(opened).online(HOST, None)
+        found = {**reporting.status(opened), "was": None if done.was is None else when(done.was)}
+    if done.warning():
+        out.remark(f"warning: {done.warning()}")
     out.answer(found, f"KMS host activated successfully until {found['until']}.")
 
 
@@ -103,7 +112,7 @@ def status() -> dict[str, Any]:
 
 def lines(found: Mapping[str, Any]) -> list[str]:
     """`/dli` in the words of rule S."""
-    requests, chosen = found["requests"], found["settings"]
+    requests = found["requests"]
     activated = f"activated until {found['until']}" if found["activated"] else "not activated"
     text = [f"Key Management Service is {activated}", f"Partial Product Key: {found['partial_key'] or '-'}"]
     if found["warning"]:
@@ -111,7 +120,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     for one in found["products"]:
         text.append(f"Product: {one['name']} ({one['product']})")
         text.append(f"    Current count: {one['count']} (required {one['required']} {one['counted']})")
-    text.append(f"Listening on Port: {chosen['port']['value']}")
+    text.append(f"Listening on Port: {port_of(found)}")
     text.append("Cumulative requests received from clients:")
     text.append(f"    Total requests received: {requests['total']}")
     text.append(f"    Failed requests received: {requests['failed']}")
@@ -119,6 +128,12 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         f"    Requests with License Status {name}: {many}" for name, many in requests["by_state"].items()
     ]
     return text
+
+
+def port_of(found: Mapping[str, Any]) -> str:
+    """The port that is listened on now, or that nothing listens."""
+    listening = found["listening"]
+    return str(listening["port"]) if listening else f"not running (set: {found['settings']['port']['value']})"
 
 
 def details(found: Mapping[str, Any]) -> list[str]:

@@ -15,14 +15,14 @@ from cyclopts import Parameter
 from volact import commands
 from volact.client import address
 from volact.clock import clock_for
-from volact.commands import Json  # noqa: TC001 - cyclopts reads the annotations
+from volact.commands import WHOLE, Json
 from volact.console import DONE, REFUSED, Console
 from volact.lab import machines, story
 from volact.lab.fleet import FOR_EVER, Effort, Fleet
 from volact.lab.handclock import HandClock
 from volact.lab.load import Drive
-from volact.protocol import ids, policy
-from volact.protocol.problems import BrokenData, UsageError
+from volact.protocol import ids, policy, trust
+from volact.protocol.problems import DocumentRefused, Refusal, Refused, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,6 +40,7 @@ DAYS = 60
 _MOST_MACHINES = 2_000_000
 _MOST_CONNECTIONS = 10_000
 _LONGEST_RUN = policy.DAY
+_Whole = Annotated[int, WHOLE]
 
 
 def main(arguments: list[str]) -> int:
@@ -49,7 +50,7 @@ def main(arguments: list[str]) -> int:
 
 def _number(name: str, value: float, most: float, least: float = 1) -> None:
     if not least <= value <= most:
-        raise UsageError(f"{name} must be {least:g} to {most:g}, not {value:g}.")
+        raise UsageError(f"{name} must be {least} to {most}, not {value}.")
 
 
 @app.command
@@ -58,10 +59,10 @@ def fleet(
     host: str,
     product: Annotated[list[Path], Parameter(consume_multiple=False)],
     root: Annotated[str, Parameter(allow_leading_hyphen=True)],
-    machines_: Annotated[int, Parameter(name="--machines")] = 25,
-    servers: int = 0,
-    connections: int = 8,
-    rounds: int | None = None,
+    machines_: Annotated[int, WHOLE, Parameter(name="--machines")] = 25,
+    servers: _Whole = 0,
+    connections: _Whole = 8,
+    rounds: Annotated[int | None, WHOLE] = None,
     seconds: float | None = None,
     new_connections: bool = False,
     verify: bool = False,
@@ -113,7 +114,7 @@ def fleet(
             )
     finally:
         if state is not None:
-            made.save(state)
+            _keep(made, state)
     figures: dict[str, Any] = {
         "host": str(where),
         "publisher": made.pub,
@@ -145,7 +146,7 @@ def _products(files: list[Path], root: str, servers: int) -> tuple[Product, Prod
     """
     if not ids.is_thumbprint(root):
         raise UsageError("--root is the publisher id: 43 characters.", "`volact authority init` prints it.")
-    found = [machines.read_product(_bytes(file), root) for file in files]
+    found = [_product(file, root) for file in files]
     by_edition = {one.edition: one for one in found}
     if len(by_edition) < len(found):
         raise UsageError("At most one client and one server product can be given.")
@@ -155,20 +156,42 @@ def _products(files: list[Path], root: str, servers: int) -> tuple[Product, Prod
     return by_edition.get("client", found[0]), server
 
 
-def _bytes(file: Path) -> bytes:
+def _product(file: Path, root: str) -> Product:
+    data = commands.read(file, trust.MAX_BUNDLE)
     try:
-        return file.read_bytes()
-    except OSError as error:
-        raise BrokenData(f"{file}: {error.strerror}.", "not-readable") from None
+        if trust.open_self_keyed(trust.read_bundle(data).get("root"), "root").document.kid != root:
+            raise Refused(Refusal("root-mismatch", f"{file} is another publisher's."))
+        return machines.read_product(data, root)
+    except DocumentRefused as error:
+        detail = f"{file} is no signed product file, ID.volact-product: {error.refusal.detail}"
+        raise DocumentRefused(detail) from None
 
 
 def _fleet(state: Path | None, client: Product, server: Product | None, number: int, servers: int) -> Fleet:
-    if state is None or not state.exists():
+    made = _kept(state, {one.name: one for one in (client, server) if one}) if state is not None else None
+    if made is None:
         return Fleet.make(number, client, server=server, servers=servers)
-    products = {one.name: one for one in (client, server) if one}
-    made = Fleet.load(state, products)
     made.grow(number, client, server=server, servers=servers)
     return made
+
+
+def _kept(state: Path, products: dict[str, Product]) -> Fleet | None:
+    """The fleet of an earlier run, or None if there was none; what could not be kept is said before the run."""
+    try:
+        return Fleet.load(state, products)
+    except FileNotFoundError as error:
+        if not state.parent.is_dir():
+            raise commands.not_writable(state, error) from None
+        return None
+    except OSError as error:
+        raise commands.not_readable(state, error) from None
+
+
+def _keep(made: Fleet, state: Path) -> None:
+    try:
+        made.save(state)
+    except OSError as error:
+        raise commands.not_writable(state, error) from None
 
 
 @contextmanager
@@ -216,9 +239,9 @@ def _prose(figures: dict[str, Any]) -> str:
 def story_(
     name: str,
     *,
-    days: int = DAYS,
+    days: _Whole = DAYS,
     policy_: Annotated[Path | None, Parameter(name="--policy")] = None,
-    seed: int = 1,
+    seed: _Whole = 1,
     json: Json = False,
 ) -> None:
     """Play a story of the rules with real programs and a movable clock, and print its timeline.
@@ -266,5 +289,5 @@ def _policy(file: Path | None) -> tuple[Policy, str]:
         return policy.of_edition("client"), "client"
     from volact.authority import productfile
 
-    claims = productfile.read_bytes(_bytes(file))
+    claims = productfile.read_bytes(commands.read(file, trust.MAX_BUNDLE))
     return policy.read(claims["pol"], claims["edition"]), claims["edition"]

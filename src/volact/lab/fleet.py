@@ -36,6 +36,8 @@ SENDING_LIMIT = 180.0
 """Seconds for which they are sent; with the signing inside the five minutes of a nonce."""
 FOR_EVER = math.inf
 _OK = 200
+_NO_HOSTS = ("not-found", "method-not-allowed")
+"""What a host never says of the address of its proof."""
 _PERCENTILES = (("p50_ms", 50), ("p95_ms", 95), ("p99_ms", 99))
 
 
@@ -173,7 +175,7 @@ class Fleet:
             while (effort.rounds is None or tally.rounds < effort.rounds) and tally.seconds < effort.seconds:
                 waiting = deque(self.members)
                 while waiting and tally.seconds < effort.seconds:
-                    host = connection.prove()
+                    host = _proved(connection, drive.address)
                     self._check_served(host)
                     checkins = _signed(waiting, host, clock)
                     limit = min(SENDING_LIMIT, effort.seconds - tally.seconds)
@@ -197,6 +199,21 @@ class Fleet:
         for name in sorted({one.product.name for one in self.members}):
             if name not in host.products:
                 raise Refused(Refusal("product-not-served", f"The host serves {', '.join(host.products)}."))
+
+
+def _proved(connection: HostConnection, address: Address) -> ProvedHost:
+    """The host's proof; who answers what no host does, an authority say, is none (D4).
+
+    Raises:
+        Refused, Unreachable: as `HostConnection.prove` says.
+    """
+    try:
+        return connection.prove()
+    except Refused as error:
+        if error.refusal.code not in _NO_HOSTS:
+            raise
+        detail = f"{address} answers as no KMS host does: {error.refusal.code}."
+        raise Unreachable(Refusal("host-untrusted", detail)) from None
 
 
 def _nobody(address: Address, leg: Leg) -> Unreachable:

@@ -1,0 +1,171 @@
+"""What of a wrong call is repeated: everything but what may be a product key (M8)."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from volact import console
+from volact.kmshost import cli as kmshost
+from volact.lab import cli as lab
+from world import new_key
+
+KEY = new_key("mak").text()
+GROUPS = KEY.split("-")
+HOST = ("--host", "h", "--product", "p", "--root", "A" * 43)
+
+
+def said(app: object, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    main = lab.main if app is lab else kmshost.main
+    assert main([*words, "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert json.loads(out)["detail"] in err
+    return str(json.loads(out)["detail"])
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["fleet", "--product", "x"], 'Command "fleet" parameter --host requires an argument.'),
+        (["x"], 'Unknown command "x". Available commands: fleet, story.'),
+        (["fleet", *HOST, "--machines", "9" * 23], f"--machines must be 1 to 2000000, not {'9' * 23}."),
+        (["fleet", *HOST, "--machines", "2000001"], "--machines must be 1 to 2000000, not 2000001."),
+        (["fleet", *HOST, "--machines", "1.5"], "1.5"),
+        (["story", "kms", "--days", "1234567890123456789012345x"], "--days"),
+    ],
+    ids=lambda value: " ".join(value)[:30] if isinstance(value, list) else "",
+)
+def test_ordinary_sentences_are_said_whole(
+    capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+) -> None:
+    assert sentence in said(lab, capsys, *words)
+
+
+def test_a_list_of_commands_is_said_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = said(kmshost, capsys, "xx")
+    assert listed.endswith("init, install-key, activate, extend, serve, status, clients, events.")
+    assert "…" not in listed
+
+
+SPELLINGS = {
+    "as it is": [KEY],
+    "lower": [KEY.lower()],
+    "one word": [KEY.replace("-", "")],
+    "lower, one word": [KEY.replace("-", "").lower()],
+    "words": GROUPS,
+    "words, lower": [group.lower() for group in GROUPS],
+    "words, a character too much": [GROUPS[0], GROUPS[1] + "A", *GROUPS[2:]],
+    "words, a character lacks": [GROUPS[0], GROUPS[1][:4], *GROUPS[2:]],
+    "three words": GROUPS[:3],
+    "words between options": [*GROUPS[:2], "--bogus", *GROUPS[2:]],
+    "words and commas": [f"{group}," for group in GROUPS],
+    "blanks": [" ".join(GROUPS)],
+    "more blanks": ["  ".join(GROUPS)],
+    "tabs": ["\t".join(GROUPS)],
+    "lines": ["\n".join(GROUPS)],
+    "dots": [".".join(GROUPS)],
+    "lines under": ["_".join(GROUPS)],
+    "slashes": ["/".join(GROUPS)],
+    "one character lacks": [KEY[:-1]],
+    "a character too much": [KEY + "A"],
+    "O for 0": [KEY.replace("0", "O")],
+    "an option's value": [f"--bogus={KEY}"],
+    "an option's value, lower": [f"--limit={KEY.lower()}"],
+    "an option's value, blanks": [f"--limit={' '.join(GROUPS)}"],
+    "an option": [f"--{KEY}"],
+}
+
+
+@pytest.mark.parametrize("words", SPELLINGS.values(), ids=SPELLINGS)
+@pytest.mark.parametrize("before", [[], ["status"], ["clients", "--limit"], ["key", "show"]], ids=" ".join)
+def test_a_key_is_hidden_in_any_spelling(
+    capsys: pytest.CaptureFixture[str], before: list[str], words: list[str]
+) -> None:
+    assert kmshost.main([*before, *words]) in (1, 2)
+    out, err = capsys.readouterr()
+    shown = (out + err).upper().replace("O", "0")
+    assert not [group for group in GROUPS[:4] if group.upper().replace("O", "0") in shown], err
+
+
+@pytest.mark.parametrize("words", SPELLINGS.values(), ids=SPELLINGS)
+@pytest.mark.parametrize("program", ["volact", "volact.slmgr"])
+def test_a_first_word_is_hidden_too(
+    program: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from volact import cli, slmgr
+
+    main = cli.main if program == "volact" else slmgr.main
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    shown = (out + err).upper().replace("O", "0")
+    assert not [group for group in GROUPS[:4] if group.upper().replace("O", "0") in shown], err
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "1" * 25,
+        "bdSoxaAwTxu5oWrwGsYxGqEUFf_RmWy_OM13uRL09zM",
+        "/home/somebody/licences/com.example.cad.volact-product",
+        "events",
+        "x",
+    ],
+)
+def test_words_that_are_no_keys_are_repeated(word: str) -> None:
+    text = f"There is no {word}, they say."
+    assert console.without_typed(text, [word, "serve", "fleet"], {"serve", "fleet"}) == text
+    assert console.without_keys(text) == text
+
+
+def test_only_what_was_typed_is_hidden() -> None:
+    text = f"Command fleet Parameter hides {KEY} and {' '.join(GROUPS)}"
+    assert console.without_typed(text, []) == text
+    assert (
+        console.without_typed("Kinds: meter, parameter", ["meter", "fleet", "serve"]) == "Kinds: …, parameter"
+    )
+
+
+def test_help_is_not_touched(capsys: pytest.CaptureFixture[str]) -> None:
+    assert kmshost.main(["status", "--help", "--json"]) == 0
+    assert "…" not in capsys.readouterr().out
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "volact", *words], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["completion"],
+        ["completion", "nosh"],
+        ["completion", "bash", "more"],
+        ["quickstart", "--bogus"],
+        ["quickstart", "now"],
+        ["nothing"],
+        [],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_call_is_one_problem_in_json_and_a_sentence_in_prose(words: list[str]) -> None:
+    done = run(*words, "--json")
+    assert done.returncode == 2
+    problem = json.loads(done.stdout)
+    assert problem["code"] == "usage"
+    assert problem["next"]
+    done = run(*words)
+    assert done.returncode == 2
+    if words:
+        assert problem["detail"] in done.stderr
+        assert done.stderr.splitlines()[-1] == problem["next"]
+        assert done.stdout == ""
+
+
+@pytest.mark.parametrize("words", [["completion", "--help"], ["quickstart", "--help"]], ids=" ".join)
+def test_help_is_done(words: list[str]) -> None:
+    done = run(*words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "usage: volact" in done.stdout
