@@ -52,3 +52,11 @@ def make_folder(folder: Path, mode: int = 0o755) -> None:
     make_folder(folder.parent)
     folder.mkdir(mode=mode, exist_ok=True)
     flush_folder(folder.parent)
+
+
+def into_place(aside: Path, place: Path) -> None:
+    """Give a folder that was made aside its place, durably and for its owner alone; there is nothing there yet."""
+    flush_folder(aside)
+    aside.chmod(0o700)
+    aside.rename(place)
+    flush_folder(place.parent)

@@ -19,7 +19,7 @@ from volact.authority import records, statuslist
 from volact.authority.keyring import ISSUER, STATUS, Delegation, Keyring, Publisher, Roots
 from volact.authority.store import Store
 from volact.clock import clock_for
-from volact.files import flush_folder, make_folder
+from volact.files import into_place, make_folder
 from volact.protocol import documents, ids
 from volact.protocol.policy import (
     HOST_DELEGATION_BY_FILE,
@@ -126,7 +126,7 @@ def _make(aside: Path, place: Path, publisher: Publisher, settings: AuthoritySet
             statuslist.renew(tx, keyring, secrets.token_bytes, now)
             if settings.database:
                 # The folder first: a database without its keys would be of no use to anybody.
-                _into_place(aside, place)
+                into_place(aside, place)
     except BaseException:
         if settings.database and place.exists() and not aside.exists():
             shutil.rmtree(place, ignore_errors=True)
@@ -134,20 +134,13 @@ def _make(aside: Path, place: Path, publisher: Publisher, settings: AuthoritySet
     finally:
         store.close()
     if not settings.database:
-        _into_place(aside, place)
+        into_place(aside, place)
     return publisher.pub
 
 
 def _check_free(tx: Connection) -> None:
     if records.publisher(tx):
         raise Refused(Refusal("already-exists", "The database holds a publisher already."))
-
-
-def _into_place(aside: Path, place: Path) -> None:
-    flush_folder(aside)
-    aside.chmod(0o700)
-    aside.rename(place)
-    flush_folder(place.parent)
 
 
 def _introduce(

@@ -19,7 +19,7 @@ from volact.kmshost.counting import SERVERS
 from volact.statements import IsIn, Statement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection
 
@@ -301,11 +301,3 @@ def set_back(tx: Connection, identifiers: Sequence[int], now: int) -> None:
 def as_json(fp: Mapping[str, str] | None) -> str | None:
     """A vector as it is stored."""
     return None if fp is None else _encode(fp).decode()
-
-
-def every(tx: Connection, limit: int, *, live_at: int | None = None) -> Iterator[Record]:
-    """All records, a page at a time."""
-    after = 0
-    while page := pages(tx, after, limit, live_at=live_at):
-        yield from page
-        after = page[-1].id

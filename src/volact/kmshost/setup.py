@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from volact import certificate, commands, config, db, signing, stores
 from volact.clock import clock_for
 from volact.console import root_argument
-from volact.files import flush_folder, make_folder
+from volact.files import into_place, make_folder
 from volact.kmshost import store as sql
 from volact.kmshost.keyring import Keyring
 from volact.kmshost.store import Store
@@ -217,7 +217,7 @@ def _make(
             joined = _introduce(tx, pub, roots, products)
             if settings.database:
                 # The folder first: a host that others count on must not be half there.
-                _into_place(aside, place)
+                into_place(aside, place)
     except BaseException:
         if settings.database and place.exists() and not aside.exists():
             shutil.rmtree(place, ignore_errors=True)
@@ -225,15 +225,8 @@ def _make(
     finally:
         store.close()
     if not settings.database:
-        _into_place(aside, place)
+        into_place(aside, place)
     return Made(pub, signer.kid, tuple(granted.document["sub"] for granted, _ in products), joined)
-
-
-def _into_place(aside: Path, place: Path) -> None:
-    flush_folder(aside)
-    aside.chmod(0o700)
-    aside.rename(place)
-    flush_folder(place.parent)
 
 
 def _introduce(

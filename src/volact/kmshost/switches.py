@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 _MOST_DIGITS = 9
 
 
-def is_set_up() -> bool:
-    """Whether this machine has a KMS host."""
-    return setup.folder().is_dir()
-
-
 def install_key(out: Console, text: str, product: str | None = None) -> None:
     """`/ipk` with a KMS host key."""
     with setup.opened() as opened:
