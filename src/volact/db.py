@@ -51,8 +51,9 @@ _PG_SESSION = (
     f"SELECT set_config('lock_timeout', '{_BUSY_MS}', false)",
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')",
 )
-# A unique row that another process wrote first counts as busy: the repetition finds it.
-_PG_BUSY = ("40", "55P03", "23505")
+# Another process was first, with a unique row or in a deadlock: a repetition finds what it wrote.
+_PG_CONFLICT = ("40", "23505")
+_PG_BUSY = ("55P03",)
 
 
 class StoreError(Exception):
@@ -64,7 +65,11 @@ class StorageUnavailable(StoreError):
 
 
 class StoreBusy(StoreError):
-    """Somebody else held the store for too long, or the database asks for a repetition; nothing was kept."""
+    """Somebody else held the store for too long; nothing was kept."""
+
+
+class StoreConflict(StoreBusy):
+    """Another process was first; nothing was kept, and the same can be done again at once."""
 
 
 class StoreNewer(StoreError):
@@ -212,8 +217,10 @@ def _meaning(error: exc.DBAPIError) -> Exception:
     """The error as one of ours; one that only a mistake in our own code can cause stays what it is."""
     original = error.orig
     state = getattr(original, "sqlstate", None)
+    if state and state.startswith(_PG_CONFLICT):
+        return StoreConflict("The database asks for a repetition.")
     if state and state.startswith(_PG_BUSY):
-        return StoreBusy("The database asks for a repetition.")
+        return StoreBusy("Another process holds what is to be written.")
     if error.connection_invalidated or (state and state.startswith(_PG_STORAGE)):
         return StorageUnavailable("The database is not there, or cannot store any more.")
     name = getattr(original, "sqlite_errorname", "") or _named(str(original))

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 
+class Conflict(Refused):
+    """`busy`, because another process was first: what was to be done can be done again at once."""
+
+
 class Store:
     """One role's database."""
 
@@ -68,6 +72,8 @@ class Store:
 def _as_problem() -> Iterator[None]:
     try:
         yield
+    except db.StoreConflict as error:
+        raise Conflict(Refusal("busy", str(error))) from error
     except db.StoreBusy as error:
         raise Refused(Refusal("busy", str(error))) from error
     except db.StorageUnavailable as error:

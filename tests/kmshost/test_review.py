@@ -85,35 +85,121 @@ def test_a_name_cannot_break_a_batch_or_steer_a_terminal(site: Site, numbers: Nu
     assert named[0].isprintable()
 
 
-def test_records_of_a_clock_that_was_ahead_do_not_count_for_months(site: Site, numbers: Numbers) -> None:
-    """K4 after PROTOCOL section 8's wrong clock: once it is right again, no record lives longer than from then on."""
-    site.clock.time += 300 * DAY
-    activated(site, numbers)
-    site.clock.time -= 300 * DAY
-    site.delegate()
-    for _ in range(3):
+def day_by_day(site: Site, days: int) -> None:
+    """The host runs on, and keeps house."""
+    for _ in range(days):
         site.clock.pass_(DAY)
         site.host.expire()
+
+
+def test_records_of_a_clock_that_was_ahead_do_not_count_for_months(site: Site, numbers: Numbers) -> None:
+    """K4 after PROTOCOL section 8's wrong clock: once machines vouch for the right one, none lives on for months."""
+    site.clock.time += 300 * DAY
+    old = activated(site, numbers)
+    site.clock.time -= 300 * DAY
+    site.delegate()
+    day_by_day(site, 2)
     assert site.counts() == (numbers.machines, 0), "they did call"
+    site.call(site.machines(25))
+    day_by_day(site, 1)
     site.clock.pass_(numbers.lifetime)
     assert site.counts() == (0, 0)
-    assert refused("count-insufficient", [site.machine().call()])
+    assert refused("count-insufficient", [old[0].call()])
+
+
+def test_a_clock_that_is_behind_for_days_shortens_no_record(site: Site, numbers: Numbers) -> None:
+    """K4, K11: still inside the delegation, so nobody but the machines could tell, and none has called."""
+    site.clock.pass_(60 * DAY)
+    activated(site, numbers)
+    site.clock.time -= 40 * DAY
+    day_by_day(site, 3)
+    site.clock.time += 40 * DAY
+    day_by_day(site, 1)
+    assert site.counts() == (numbers.machines, 0)
+
+
+@pytest.mark.parametrize("called", [24, 25])
+def test_machines_that_call_say_that_the_clock_is_behind(site: Site, numbers: Numbers, called: int) -> None:
+    """Their dates lie 40 days ahead of the host's: it warns, and believes no date of its own."""
+    site.clock.pass_(60 * DAY)
+    activated(site, numbers)
+    site.clock.time -= 40 * DAY
+    site.call(site.machines(called), iat=site.clock.now() + 40 * DAY)
+    assert bool(site.warned) is (called == 25)
+    day_by_day(site, 3)
+    site.clock.time += 40 * DAY
+    day_by_day(site, 1)
+    assert site.counts()[0] >= numbers.machines
+
+
+@pytest.mark.parametrize("ver", [2, 3])
+def test_a_product_that_moves_to_another_group_takes_its_machines_along(
+    site: Site, numbers: Numbers, ver: int
+) -> None:
+    """K1, K2: both groups count what they have, at once and after a restart."""
+    site.add_product("com.example.b", **numbers.client)
+    few, many = site.machines(5), site.machines(numbers.machines)
+    site.call(few)
+    site.call(many, "com.example.b")
+    host = site.host
+    moved = {**numbers.client, "count_group": "com.example.x"}
+    site.add_product("com.example.b", ver=2, **moved)
+    if ver == 2:
+        site.host = host
+        host.use(keyring=site.keyring(), intervals=Intervals(), tls=["A" * 43])
+    assert refused("count-insufficient", [few[0].call()])
+    assert dict(few[1].call().extra)["count"] == 5
+    assert granted([many[0].call("com.example.b")])
+
+
+def test_machines_of_many_products_are_all_counted_when_some_move(make_site: Callable[..., Site]) -> None:
+    products = ("com.example.b", "com.example.c")
+    site = make_site()
+    for prd in products:
+        site.add_product(prd)
+    machines = site.machines(30)
+    for machine in machines:
+        for prd in (PRODUCT, *products):
+            machine.call(prd)
+    site.clock.pass_(HOUR)
+    for prd in products:
+        site.add_product(prd, ver=2, count_group="com.example.x")
+    assert granted([machines[29].call()])
 
 
 @pytest.mark.parametrize("jump", [31 * DAY, 390 * DAY])
+@pytest.mark.parametrize("stranger", [False, True])
 def test_a_clock_that_jumps_ahead_for_a_while_deletes_nothing(
-    site: Site, numbers: Numbers, jump: int
+    site: Site, numbers: Numbers, jump: int, *, stranger: bool
 ) -> None:
-    """K11: the count is there again when the clock is right."""
+    """K11: the count is there again when the clock is right, restarts and calls of that time notwithstanding."""
     activated(site, numbers)
+    site.host.expire()
     site.clock.time += jump
     for _ in range(3):
         site.clock.pass_(HOUR)
         site.host.expire()
-    site.restarted()
-    site.host.expire()
+        if stranger:
+            site.machine().call()
+        site.restarted()
+        site.host.expire()
     site.clock.time -= jump
-    assert site.counts() == (numbers.machines, 0)
+    assert site.counts()[0] >= numbers.machines
+
+
+def test_a_host_that_is_restarted_daily_and_was_off_for_weeks_deletes_in_the_end(
+    site: Site, numbers: Numbers
+) -> None:
+    """A day of running time is rested in all, not in one go."""
+    activated(site, numbers)
+    site.host.expire()
+    site.clock.time += numbers.lifetime + DAY
+    for night in range(4):
+        site.restarted()
+        site.host.expire()
+        assert bool(site.rows("record")) is (night < 3)
+        site.clock.pass_(8 * HOUR)
+        site.host.expire()
 
 
 @pytest.mark.parametrize(("off", "left"), [(-1, True), (0, False), (1, False)])

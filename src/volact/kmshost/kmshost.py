@@ -7,19 +7,20 @@ either nothing or a recorded lease that a repetition of the same check-in gets, 
 from __future__ import annotations
 
 import json
-import statistics
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from volact.kmshost import checkins, counting, ledger, nonces, store
+from volact.kmshost.clockwatch import Clockwatch
 from volact.kmshost.counting import GRANTED
 from volact.kmshost.housekeeping import Housekeeping
 from volact.kmshost.ledger import Group, Record
 from volact.kmshost.store import Event
-from volact.protocol import documents, ids, policy
-from volact.protocol.problems import Refusal, Refused, printable
+from volact.protocol import documents, ids
+from volact.protocol.problems import Refusal, printable
+from volact.stores import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,12 +101,12 @@ class KmsHost:
         self._warn = warn
         self._memory = ledger.Memory()
         self._nonce_key = b""
-        self._housekeeping = Housekeeping()
+        self._watch = Clockwatch()
+        self._housekeeping = Housekeeping(self._watch)
         self._last_now = 0
-        self._witnesses: dict[str, int] = {}
         self._warned = False
         self._introduced: tuple[int, bytes | Refusal] = (-1, Refusal("busy"))
-        self.use(keyring=keyring, intervals=intervals, tls=tls)
+        self._using = _using(keyring, intervals, tls)
 
     def start(self) -> None:
         """Read what must be known before the first request; reads no machine's record.
@@ -114,21 +115,32 @@ class KmsHost:
             VolactError: if the store cannot be read.
         """
         with self.store.reading() as tx:
-            found, newest = store.publisher(tx), store.newest_event(tx)
+            found, placed = store.publisher(tx), store.places(tx)
         self._nonce_key = found.nonce_key if found else b""
-        self._housekeeping.start(self.clock, newest)
+        self._housekeeping.start(self.clock, self.store)
+        self._place(placed)
 
     def use(self, *, keyring: Keyring | None, intervals: Intervals, tls: Sequence[str]) -> None:
-        """Sign with this and tell these intervals from the next batch on."""
-        groups: dict[str, Group] = {}
-        products: dict[str, list[Product]] = {}
-        for one in keyring.products.values() if keyring else ():
-            products.setdefault(one.group, []).append(one)
-        for name, members in products.items():
-            most = counting.most_to_count(one.policy for one in members)
-            groups[name] = Group(name, len(members), most)
-        self._using = _Using(keyring, intervals, tuple(tls), groups)
+        """Sign with this and tell these intervals from the next batch on; called between two batches.
+
+        Raises:
+            VolactError: if the store failed; then nothing is changed.
+        """
+        before = _places(self._using.keyring)
+        using = _using(keyring, intervals, tls)
+        self._place(before, using)
+        self._using = using
+        self._memory.forget()
         self._introduced = (-1, Refusal("busy"))
+
+    def _place(self, before: dict[str, store.Place], using: _Using | None = None) -> None:
+        """Let the records of products count where their newest documents say (K1), if they did not `before`."""
+        wanted = _places((using or self._using).keyring)
+        changed = {prd: where for prd, where in wanted.items() if before.get(prd) != where}
+        if changed:
+            with self.store.writing() as tx:
+                for prd, where in sorted(changed.items()):
+                    store.place(tx, prd, where)
 
     # --- GET /v1/host -------------------------------------------------------------------------------------
 
@@ -159,7 +171,7 @@ class KmsHost:
         Raises:
             VolactError: if the store failed; then nothing of it happened.
         """
-        now = self.clock.now()
+        now = self._watch.look(self.clock).now
         using = self._using
         keyring = using.keyring
         if keyring is None:
@@ -186,10 +198,8 @@ class KmsHost:
         """Decide; once more if another host of this count wrote the same records first, and these can be read now."""
         try:
             return self._decide(asked, using, keyring, delegation, now)
-        except Refused as refused:
-            if refused.refusal.code != "busy":
-                raise
-        return self._decide(asked, using, keyring, delegation, now)
+        except Conflict:
+            return self._decide(asked, using, keyring, delegation, now)
 
     def _decide(
         self, asked: Sequence[CheckIn], using: _Using, keyring: Keyring, delegation: Document, now: int
@@ -366,20 +376,12 @@ class KmsHost:
         )
 
     def _watch_clocks(self, asked: Sequence[CheckIn], now: int) -> None:
-        """Warn once if the last 25 machines say that this clock runs ahead (PROTOCOL section 8)."""
-        for one in asked:
-            # How far apart the clocks were when it called: a small fleet's last calls are days old.
-            cmid = one.document["iss"]
-            self._witnesses.pop(cmid, None)
-            self._witnesses[cmid] = now - one.document.iat
-        for cmid in list(self._witnesses)[: -policy.CLOCK_WITNESSES]:
-            del self._witnesses[cmid]
-        if len(self._witnesses) < policy.CLOCK_WITNESSES:
-            return
-        ahead = abs(statistics.median_low(self._witnesses.values())) > policy.DAY
-        if ahead and not self._warned:
+        """Warn once if the machines' clocks say that this one is wrong, and go on (PROTOCOL section 8)."""
+        self._watch.hear(((one.document["iss"], one.document.iat) for one in asked), now)
+        doubted = self._watch.doubted
+        if doubted and not self._warned:
             self._warn("the clocks of the last machines lie more than a day from this host's")
-        self._warned = ahead
+        self._warned = doubted
 
     def _new_id(self) -> str:
         return ids.b64u(self._randomness(_ID_BYTES))
@@ -395,6 +397,23 @@ class KmsHost:
         keyring = self._using.keyring
         behind = keyring is not None and keyring.is_behind(self.clock.now())
         self._housekeeping.work(self.clock, self.store, clock_is_behind=behind)
+
+
+def _using(keyring: Keyring | None, intervals: Intervals, tls: Sequence[str]) -> _Using:
+    products: dict[str, list[Product]] = {}
+    for one in keyring.products.values() if keyring else ():
+        products.setdefault(one.group, []).append(one)
+    groups = {
+        name: Group(name, len(members), counting.most_to_count(one.policy for one in members))
+        for name, members in products.items()
+    }
+    return _Using(keyring, intervals, tuple(tls), groups)
+
+
+def _places(keyring: Keyring | None) -> dict[str, store.Place]:
+    """Where the products' documents say that their machines count."""
+    products = keyring.products if keyring else {}
+    return {prd: store.Place(one.group, one.server) for prd, one in products.items()}
 
 
 def _for_people(name: str | None) -> str | None:

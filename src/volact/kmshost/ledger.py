@@ -85,19 +85,14 @@ _SELECT = sa.select(*[_table.c[name] for name in Record._fields])
 # order, so that two batches wait for each other and not both.
 _BY_CMID = Statement(_SELECT.where(IsIn(_table.c.cmid, "cmids")).order_by(_table.c.id).with_for_update())
 _ADD = Statement(sa.insert(_table), COLUMNS)
-# Nothing that an index knows: SQLite writes an index anew for every column that is set, changed or not.
+# Nothing that an index knows: SQLite writes an index anew for every column that is set, changed or not. Where a
+# product's records stand is `store.place`'s to change.
 _CHANGED = tuple(name for name in COLUMNS if name not in ("cmid", "prd", "grp", "server"))
 _CHANGE = Statement(
     sa.update(_table)
     .where(_table.c.id == sa.bindparam("of"))
     .values({name: sa.bindparam(name) for name in _CHANGED}),
     (*_CHANGED, "of"),
-)
-_MOVE = Statement(
-    sa.update(_table)
-    .where(_table.c.id == sa.bindparam("of"))
-    .values(grp=sa.bindparam("grp"), server=sa.bindparam("server")),
-    ("grp", "server", "of"),
 )
 _LIVE = (
     sa.select(_table.c.cmid, _table.c.server, _table.c.expires)
@@ -172,7 +167,6 @@ class Batch:
         self._now = now
         found = (Record(*row) for row in _BY_CMID.read(tx, cmids=sorted(cmids)))
         self._records = {(one.cmid, one.prd): one for one in found}
-        self._places = {one.id: (one.grp, one.server) for one in self._records.values()}
         self._touched: dict[tuple[str, str], None] = {}
         self._counted: dict[str, tuple[Group, _Counted, Sequence[Threshold]]] = {}
         self._shown: dict[tuple[str, Sequence[Threshold]], int | None] = {}
@@ -238,10 +232,6 @@ class Batch:
             _ADD.write(self._tx, new)
         if known:
             _CHANGE.write(self._tx, [(*record[5:], record.id) for record in known])
-        # A newer document has put the product among others.
-        moved = [one for one in known if self._places[one.id] != (one.grp, one.server)]
-        if moved:
-            _MOVE.write(self._tx, [(one.grp, one.server, one.id) for one in moved])
 
     def remember(self) -> None:
         """After the commit: what was counted may be said from memory."""

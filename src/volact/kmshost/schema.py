@@ -5,6 +5,7 @@
 - No index on a time: it would halve the rate of renewals at a million records (DESIGN section 4). The one on group
   and edition, which a renewal does not touch, bounds the question for a few servers, or a small group, among many.
 - `payload` is the last lease as it was recorded before it was signed; file keys sign it to the same bytes again.
+- `placed` says in which group, and whether as servers, a product's records stand; its document may have changed.
 - Times are integer seconds UTC from the one injected clock.
 """
 
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 from volact import tables
 from volact.tables import boolean, integer, number, text
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest script in `migrations`; a test holds it."""
 
 metadata = tables.metadata()
@@ -114,3 +115,13 @@ tally = sa.Table(
 )
 
 peak = sa.Table("peak", metadata, text("prd", primary_key=True), integer("n"))
+
+placed = sa.Table("placed", metadata, text("prd", primary_key=True), text("grp"), boolean("server"))
+
+trusted = sa.Table(
+    "trusted",
+    metadata,
+    integer("id", primary_key=True, autoincrement=False),
+    integer("now"),
+    integer("rested"),
+)

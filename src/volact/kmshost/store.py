@@ -194,12 +194,6 @@ def events(tx: Connection, since: int = 0, limit: int | None = None) -> list[Eve
     return [Event(*row) for row in rows][::-1]
 
 
-def newest_event(tx: Connection) -> int | None:
-    """When the newest event was; None if there is none."""
-    table = schema.event
-    return tx.execute(sa.select(table.c.time).order_by(table.c.id.desc()).limit(1)).scalar()
-
-
 def trim_events(tx: Connection) -> int:
     """Delete the oldest events beyond those that are kept, a slice; how many went."""
     table = schema.event
@@ -272,3 +266,45 @@ def peaks(tx: Connection, now: int) -> dict[str, int]:
 def clear_peaks(tx: Connection) -> None:
     """Begin to look for peaks anew: a delegation has been extended."""
     tx.execute(sa.delete(schema.peak))
+
+
+class Place(NamedTuple):
+    """Where a product's machines count: their group, and whether they are servers."""
+
+    group: str
+    server: bool
+
+
+def places(tx: Connection) -> dict[str, Place]:
+    """Where the records of each product stand."""
+    return {row.prd: Place(row.grp, row.server) for row in tx.execute(sa.select(schema.placed))}
+
+
+def place(tx: Connection, prd: str, where: Place) -> None:
+    """Let all records of a product count where its newest document says."""
+    table, placed = schema.record, schema.placed
+    elsewhere = sa.or_(table.c.grp != where.group, table.c.server != where.server)
+    values = {"grp": where.group, "server": where.server}
+    tx.execute(sa.update(table).where(table.c.prd == prd, elsewhere).values(values))
+    tx.execute(sa.delete(placed).where(placed.c.prd == prd))
+    tx.execute(sa.insert(placed).values(prd=prd, **values))
+
+
+class Trusted(NamedTuple):
+    """The time that was believed last, seconds UTC, and for how long the host has rested since, seconds."""
+
+    now: int
+    rested: int
+
+
+def trusted(tx: Connection) -> Trusted | None:
+    """What was believed last; None before the first start."""
+    row = tx.execute(sa.select(schema.trusted)).one_or_none()
+    return Trusted(row.now, row.rested) if row else None
+
+
+def put_trusted(tx: Connection, found: Trusted) -> None:
+    """Keep what is believed."""
+    table = schema.trusted
+    if tx.execute(sa.update(table).values(found._asdict())).rowcount == 0:
+        tx.execute(sa.insert(table).values(id=1, **found._asdict()))
