@@ -58,6 +58,20 @@ def test_a_store_of_a_newer_version_is_refused_and_not_touched(database: str | P
     engine.dispose()
 
 
+def test_settings_of_the_one_host_before_stay_its_own(tmp_path: Path) -> None:
+    engine = db.connect(tmp_path / "k.db")
+    db.migrate(engine, SCRIPTS, "0002")
+    with db.transaction(engine) as tx:
+        tx.exec_driver_sql("INSERT INTO setting VALUES ('port', '1700')")
+        for jti in ("first", "second"):
+            tx.exec_driver_sql(f"INSERT INTO delegation VALUES ('{jti}', 'a host', 1, 2, '{{}}', 1)")
+    made = Store(engine)
+    made.migrate()
+    with made.reading() as tx:
+        assert store.settings(tx, "a host") == {"port": "1700"}
+    made.close()
+
+
 # --- what is kept -----------------------------------------------------------------------------------------------
 
 
@@ -82,11 +96,11 @@ def test_the_publisher_is_one_and_is_replaced(books: Store) -> None:
 
 def test_settings_products_and_delegations(books: Store) -> None:
     with books.writing() as tx:
-        store.put_setting(tx, "port", "1689")
-        store.put_setting(tx, "port", "1690")
-        store.put_setting(tx, "retry_minutes", "15")
-        store.put_setting(tx, "retry_minutes", None)
-        store.put_setting(tx, "never_set", None)
+        store.put_setting(tx, "h" * 43, "port", "1689")
+        store.put_setting(tx, "h" * 43, "port", "1690")
+        store.put_setting(tx, "h" * 43, "retry_minutes", "15")
+        store.put_setting(tx, "h" * 43, "retry_minutes", None)
+        store.put_setting(tx, "h" * 43, "never_set", None)
         old = store.Product(PRODUCT, 1, "client", "CAD", {"token": "one"})
         new = old._replace(ver=2, name="CAD \u2713", bundle={"token": "two"})
         other = store.Product("a.product", 1, "server", "A", {})
@@ -99,7 +113,8 @@ def test_settings_products_and_delegations(books: Store) -> None:
         for one_of_them in (late, early, foreign):
             store.add_delegation(tx, one_of_them)
     with books.reading() as tx:
-        assert store.settings(tx) == {"port": "1690"}
+        assert store.settings(tx, "h" * 43) == {"port": "1690"}
+        assert store.settings(tx, "another") == {}
         assert store.products(tx) == [other, new]
         assert store.delegations(tx, "h" * 43) == [early, late]
         assert store.delegations(tx, "x" * 43) == []

@@ -5,6 +5,8 @@
 - No index on a time: it would halve the rate of renewals at a million records (DESIGN section 4). The one on group
   and edition, which a renewal does not touch, bounds the question for a few servers, or a small group, among many.
 - `payload` is the last lease as it was recorded before it was signed; file keys sign it to the same bytes again.
+- Several hosts may share the database: what is a single host's own (delegation, setting, published) names it.
+- `clone` has a row for each hardware on which an image's identity turned up a second time.
 - `placed` says in which group, and whether as servers, a product's records stand; its document may have changed.
 - Times are integer seconds UTC from the one injected clock.
 """
@@ -16,7 +18,7 @@ import sqlalchemy as sa
 from volact import tables
 from volact.tables import boolean, integer, number, text
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest script in `migrations`; a test holds it."""
 
 metadata = tables.metadata()
@@ -53,7 +55,15 @@ delegation = sa.Table(
     integer("received"),
 )
 
-setting = sa.Table("setting", metadata, text("name", primary_key=True), text("value"))
+setting = sa.Table(
+    "setting",
+    metadata,
+    text("host"),
+    text("name"),
+    text("value"),
+    # Not the convention's name: the table of one host's settings before it had that.
+    sa.PrimaryKeyConstraint("host", "name", name="pk_setting_host"),
+)
 
 record = sa.Table(
     "record",
@@ -124,4 +134,46 @@ trusted = sa.Table(
     integer("id", primary_key=True, autoincrement=False),
     integer("now"),
     integer("rested"),
+)
+
+published = sa.Table(
+    "published",
+    metadata,
+    text("host", primary_key=True),
+    text("domain", primary_key=True),
+    text("label"),
+    text("target"),
+    integer("port"),
+    integer("priority"),
+    integer("weight"),
+    text("addresses"),
+    integer("time"),
+)
+
+clone = sa.Table(
+    "clone",
+    metadata,
+    number(),
+    text("cmid"),
+    text("prd"),
+    text("fp"),
+    text("address"),
+    text("name", nullable=True),
+    integer("first"),
+    integer("last"),
+    integer("n"),
+    sa.UniqueConstraint("cmid", "prd", "fp"),
+)
+
+enrolled = sa.Table("enrolled", metadata, text("cmid", primary_key=True), integer("added"))
+
+status_list = sa.Table(
+    "status_list",
+    metadata,
+    integer("id", primary_key=True, autoincrement=False),
+    integer("issued"),
+    integer("ver"),
+    text("head"),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    integer("fetched"),
 )

@@ -128,7 +128,7 @@ def where(opened: Opened, name: str) -> str:
         SettingInvalid: if one of the places holds something else than settings.
     """
     with opened.store.reading() as tx:
-        rows = store.settings(tx)
+        rows = store.settings(tx, opened.signer.kid)
     return config.source(ROLE, opened.folder.parent, opened.environ, rows, name)
 
 
@@ -148,7 +148,7 @@ def problem_of(settings: config.KmshostSettings) -> str:
 
 def _write(opened: Opened, name: str, value: int, warning: str) -> Changed:
     with opened.store.writing() as tx:
-        store.put_setting(tx, name, str(value))
+        store.put_setting(tx, opened.signer.kid, name, str(value))
     wins = where(opened, name)
     if wins != "setting table":
         warning = f"{warning} It has no effect while the {wins} says otherwise.".strip()

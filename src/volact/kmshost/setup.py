@@ -68,7 +68,7 @@ class Opened(NamedTuple):
             VolactError: if the store cannot be read.
         """
         with self.store.reading() as tx:
-            rows = sql.settings(tx)
+            rows = sql.settings(tx, self.signer.kid)
         return _settings(self.folder.parent, self.environ, rows)
 
     def certificate(self) -> tuple[Path, Path]:
@@ -290,7 +290,7 @@ def opened(environ: Mapping[str, str] = os.environ) -> Iterator[Opened]:
     try:
         store.migrate()
         with store.reading() as tx:
-            settings = _settings(place.parent, environ, sql.settings(tx))
+            settings = _settings(place.parent, environ, sql.settings(tx, signer.kid))
             publisher = sql.publisher(tx)
         if publisher is None:
             raise Refused(Refusal("not-set-up", "The database holds no publisher."))

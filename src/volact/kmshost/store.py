@@ -165,16 +165,19 @@ def add_delegation(tx: Connection, found: Delegation) -> None:
     tx.execute(sa.insert(schema.delegation).values({**found._asdict(), "bundle": json.dumps(found.bundle)}))
 
 
-def settings(tx: Connection) -> dict[str, str]:
-    """The settings that were set by command."""
-    return {row.name: row.value for row in tx.execute(sa.select(schema.setting))}
+def settings(tx: Connection, host: str) -> dict[str, str]:
+    """A host's settings that were set by command."""
+    table = schema.setting
+    rows = tx.execute(sa.select(table.c.name, table.c.value).where(table.c.host == host))
+    return {row.name: row.value for row in rows}
 
 
-def put_setting(tx: Connection, name: str, value: str | None) -> None:
-    """Set a setting, or with None let what stands elsewhere count again."""
-    tx.execute(sa.delete(schema.setting).where(schema.setting.c.name == name))
+def put_setting(tx: Connection, host: str, name: str, value: str | None) -> None:
+    """Set a host's setting, or with None let what stands elsewhere count again."""
+    table = schema.setting
+    tx.execute(sa.delete(table).where(table.c.host == host, table.c.name == name))
     if value is not None:
-        tx.execute(sa.insert(schema.setting).values(name=name, value=value))
+        tx.execute(sa.insert(table).values(host=host, name=name, value=value))
 
 
 _ADD_EVENTS = Statement(sa.insert(schema.event), Event._fields)
