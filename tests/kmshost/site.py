@@ -133,8 +133,13 @@ class Site:
             self.add_product(PRODUCT, **policy)
         self.host = self.restarted()
 
-    def add_product(self, prd: str, edition: str = "client", *, ver: int = 1, **policy: Any) -> None:
-        """Serve a product (more), or by another version of its document: the publisher extends the delegation."""
+    def add_product(
+        self, prd: str, edition: str = "client", *, ver: int = 1, running: bool = False, **policy: Any
+    ) -> None:
+        """Serve a product (more), or by another version of its document: the publisher extends the delegation.
+
+        The host takes it up `running`, or by a restart.
+        """
         bundle = self.publisher.product(prd, ver=ver, **policy)
         if edition == "server":
             claims = json.loads(_payload(bundle["token"]))
@@ -146,9 +151,9 @@ class Site:
             sql.put_product(tx, sql.Product(prd, ver, edition, prd, bundle))
         # In one second of one clock: the later end makes it the newer one.
         self._extensions += 1
-        self.delegate(lasts=LASTS - 10 + self._extensions)
+        self.delegate(lasts=LASTS - 10 + self._extensions, running=running)
 
-    def delegate(self, *, lasts: int = LASTS, **claims: Any) -> None:
+    def delegate(self, *, lasts: int = LASTS, running: bool = False, **claims: Any) -> None:
         """Hold a newer delegation."""
         now = self.clock.now()
         self.publisher.iat = now
@@ -173,7 +178,9 @@ class Site:
                 tx,
                 sql.Delegation(members["jti"], self.signer.kid, now, members["exp"], bundle, now),
             )
-        if hasattr(self, "host"):
+        if hasattr(self, "host") and running:
+            self.host.use(keyring=self.keyring(), intervals=Intervals(), tls=["A" * 43])
+        elif hasattr(self, "host"):
             self.host = self.restarted()
 
     def keyring(self) -> Keyring:

@@ -15,7 +15,6 @@ from kmshost.site import (
     granted,
     refused,
 )
-from volact.kmshost.kmshost import Intervals
 from world import DAY
 
 HOUR = 3600
@@ -33,13 +32,10 @@ def test_memory_of_one_threshold_is_not_kept_fresh_by_another(make_site: Callabl
     site.add_product("com.example.q", **small)
     machines = site.machines(12)
     site.call(machines, "com.example.q")
-    host = site.host
     short: dict[str, Any] = {"record_lifetime": HOUR, "renewal": HOUR // 2, "retry": HOUR // 4}
-    site.add_product(PRODUCT, ver=2, thresholds=[{"count": "machines", "minimum": 25}], **short)
-    site.add_product("com.example.q", ver=2, **small, **short)
-    # The same process goes on.
-    host.use(keyring=site.keyring(), intervals=Intervals(), tls=["A" * 43])
-    site.host = host
+    large: dict[str, Any] = {"thresholds": [{"count": "machines", "minimum": 25}]}
+    site.add_product(PRODUCT, ver=2, running=True, **large, **short)
+    site.add_product("com.example.q", ver=2, running=True, **small, **short)
     site.clock.pass_(120)
     assert granted(site.call(machines, "com.example.q"))
     site.clock.pass_(2 * HOUR)
@@ -132,21 +128,17 @@ def test_machines_that_call_say_that_the_clock_is_behind(site: Site, numbers: Nu
     assert site.counts()[0] >= numbers.machines
 
 
-@pytest.mark.parametrize("ver", [2, 3])
+@pytest.mark.parametrize("running", [True, False])
 def test_a_product_that_moves_to_another_group_takes_its_machines_along(
-    site: Site, numbers: Numbers, ver: int
+    site: Site, numbers: Numbers, *, running: bool
 ) -> None:
     """K1, K2: both groups count what they have, at once and after a restart."""
     site.add_product("com.example.b", **numbers.client)
     few, many = site.machines(5), site.machines(numbers.machines)
     site.call(few)
     site.call(many, "com.example.b")
-    host = site.host
     moved = {**numbers.client, "count_group": "com.example.x"}
-    site.add_product("com.example.b", ver=2, **moved)
-    if ver == 2:
-        site.host = host
-        host.use(keyring=site.keyring(), intervals=Intervals(), tls=["A" * 43])
+    site.add_product("com.example.b", ver=2, running=running, **moved)
     assert refused("count-insufficient", [few[0].call()])
     assert dict(few[1].call().extra)["count"] == 5
     assert granted([many[0].call("com.example.b")])
