@@ -17,13 +17,16 @@ SOURCE = ROOT / "src" / "volact"
 
 ROLES = {"authority", "kmshost", "vamt", "compliance"}
 SHARED = {"signing", "facts", "calls", "http", "db", "statements", "config", "clock", "files", "console"}
-SHARED |= {"stores", "tables", "grouping", "certificate", "commands"}  # of the servers alone
+SHARED |= {"stores", "tables", "grouping", "certificate", "commands", "sources"}  # of the servers alone
 EDGE = {"cli", "slmgr", "lab", "quickstart", "doctor", "completion", "children"}
 ALL = {"protocol", "client", "web"} | ROLES | SHARED | EDGE
 
 # Who may import whom: a unit is a package or module right under volact. A unit may always import itself.
 MAY_IMPORT: dict[str, set[str]] = {
-    **{unit: set() for unit in ("protocol", "db", "statements", "tables", "config", "clock", "files")},
+    **{
+        unit: set()
+        for unit in ("protocol", "db", "statements", "tables", "sources", "config", "clock", "files")
+    },
     **{
         unit: {"protocol", "config", "clock", "files"}
         for unit in ("signing", "facts", "calls", "http", "console")

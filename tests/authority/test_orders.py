@@ -3,7 +3,7 @@
 import pytest
 
 from volact.authority import orders
-from volact.authority.orders import Bucket, HostRow, Order
+from volact.authority.orders import HostRow, Order
 from volact.protocol.problems import Refusal
 
 
@@ -51,30 +51,6 @@ def test_a_number_is_raised_and_never_lowered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "source"),
-    [
-        ("192.0.2.7", "192.0.2.7"),
-        ("::ffff:192.0.2.7", "192.0.2.7"),
-        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
-        ("file", "file"),
-        ("", ""),
-    ],
-)
-def test_a_source_is_an_ipv4_address_or_an_ipv6_64(address: str, source: str) -> None:
-    assert orders.source_of(address) == source
-
-
-@pytest.mark.parametrize(
-    ("text", "network"),
-    [("192.0.2.0/24", "192.0.2.0/24"), (" 2001:db8::/32 ", "2001:db8::/32"), ("192.0.2.1", "192.0.2.1/32"),
-     ("::ffff:192.0.2.0/120", "192.0.2.0/24"), ("::ffff:0:0/95", None), ("::/0", "::/0"),
-     ("192.0.2.1/24", None), ("x", None), ("", None), ("192.0.2.0/33", None)],
-)  # fmt: skip
-def test_networks(text: str, network: str | None) -> None:
-    assert orders.network(text) == network
-
-
-@pytest.mark.parametrize(
     ("source", "listed", "bound", "networks", "entitled"),
     [
         ("192.0.2.1", False, False, (), True),
@@ -110,31 +86,3 @@ def test_precedence_for_a_host_key() -> None:
     assert code(worn._replace(blocked="", activations=9), **full) == ""
     assert code(None, **full) == "no-activations-left"
     assert code(None, kind="kms-host", bought=6, used=5) == ""
-
-
-def test_a_bucket_gives_its_burst_then_its_rate() -> None:
-    bucket: Bucket | None = None
-    for _ in range(3):
-        bucket, wait = orders.take(bucket, 30, 3, 100)
-        assert wait == 0
-    bucket, wait = orders.take(bucket, 30, 3, 100)
-    assert wait == 2
-    bucket, wait = orders.take(bucket, 30, 3, 101)
-    assert wait == 1
-    bucket, wait = orders.take(bucket, 30, 3, 102)
-    assert wait == 0
-    _, wait = orders.take(bucket, 30, 3, 102)
-    assert wait == 2
-    full, _ = orders.take(bucket, 30, 3, 10_000)
-    assert full == Bucket(120, 10_000)
-
-
-def test_a_clock_that_goes_back_neither_fills_nor_empties_a_bucket() -> None:
-    bucket, _ = orders.take(Bucket(60, 1000), 60, 10, 1)
-    assert bucket == Bucket(0, 1000)
-    assert orders.take(bucket, 60, 10, 1)[1] == 1
-
-
-def test_no_limit_keeps_no_bucket() -> None:
-    assert orders.take(None, 0, 0, 5) == (None, 0)
-    assert orders.take(None, 1, 0, 5) == (Bucket(0, 5), 0)

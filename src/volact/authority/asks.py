@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from volact import sources
 from volact.authority import orders
 from volact.protocol import documents, ids, jws, trust
 from volact.protocol.problems import DocumentRefused, Refusal
@@ -45,7 +46,7 @@ class Asked(NamedTuple):
         key: the product key that it is about.
         document: the request; for the remaining count, the key proof.
         digest: of what was signed; the same for the same content.
-        source: where it came from, as `orders.source_of` names it.
+        source: where it came from, as `sources.source_of` names it.
         address: the caller's address itself, or ``file``.
         jwk: the asker's public key.
         usage: the host's usage statement, with `extend`.
@@ -145,7 +146,7 @@ def _conclude(ask: _Ask, publisher: Publisher, now: int) -> Asked | Refusal:
         raise ask.proof.refused
     if ask.key is None:
         return Refusal("key-unknown")
-    known, source = ask.key.known, orders.source_of(ask.address)
+    known, source = ask.key.known, sources.source_of(ask.address)
     if ask.sent.token is None:
         return _remaining(ask, publisher, now)
     request = ask.request.document
@@ -173,7 +174,7 @@ def _remaining(ask: _Ask, publisher: Publisher, now: int) -> Asked | Refusal:
     if now > proof["exp"]:
         raise DocumentRefused("key-proof: past its end")
     refusal = orders.check_product(ask.key.known.products, proof["prd"])
-    source = orders.source_of(ask.address)
+    source = sources.source_of(ask.address)
     return refusal or Asked("remaining", ask.key.known, proof, "", source, ask.address)
 
 

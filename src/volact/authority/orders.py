@@ -1,9 +1,9 @@
-"""What a product key allows: kinds, numbers, bindings, blocks, hosts, speed. Pure: values in, a verdict out.
+"""What a product key allows: kinds, numbers, bindings, blocks, hosts. Pure: values in, a verdict out.
 
 - M1, M3: `bought` = activated + remaining, always; it can be raised and never lowered.
 - M5: a block of a key stops every new confirmation; ``new`` leaves given ones alone, ``all`` takes them too.
 - M10: a key can be bound to machines (CMIDs) or networks (CIDR) or both; whoever is on either is entitled.
-  Speed is limited per key and per key and source; a source is an IPv4 address or an IPv6 /64.
+  Speed is limited per key and per key and source (`speed`).
 - K9: a KMS host key serves 6 hosts, each activated up to 10 times; a host that was activated is counted once.
 - M7, K9: a kind of key in the wrong place is `key-wrong-kind`, before anything is looked up about the machine.
 
@@ -14,16 +14,15 @@ host they are `machine-blocked`, `host-activated-too-often`, `no-activations-lef
 
 from __future__ import annotations
 
-import ipaddress
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from volact.protocol.jws import MAX_INTEGER
 from volact.protocol.policy import ACTIVATIONS_PER_HOST, HOSTS_PER_KEY
 from volact.protocol.problems import Refusal
+from volact.sources import inside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 MAK, RETAIL, KMS_HOST = "mak", "retail", "kms-host"
 OPERATION_OF = {MAK: "activate", RETAIL: "activate", KMS_HOST: "host"}
@@ -32,11 +31,6 @@ OPERATION_OF = {MAK: "activate", RETAIL: "activate", KMS_HOST: "host"}
 OPEN, BLOCKED_NEW, BLOCKED_ALL = "", "new", "all"
 BY_FILE = "file"
 """The source of a request that came on a medium."""
-
-_COST = 60
-"""Levels of a bucket are counted in sixtieths, so that a rate a minute is a whole number a second."""
-_IPV6_SOURCE = 64
-_MAPPED = 96
 
 
 class Order(NamedTuple):
@@ -130,46 +124,6 @@ def check_entitled(order: Order, source: str, *, listed: bool) -> Refusal | None
     return Refusal("machine-not-entitled")
 
 
-def inside(source: str, networks: Sequence[str]) -> bool:
-    """Whether an address lies in one of the networks; a request that came by file comes from none."""
-    try:
-        address = ipaddress.ip_address(source)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return any((mapped or address) in ipaddress.ip_network(network) for network in networks)
-
-
-def network(text: str) -> str | None:
-    """A network as it is stored, or None if the text is none; host bits must be zero, so that a slip is seen.
-
-    IPv4 written as IPv6 (``::ffff:192.0.2.0/120``) is stored as IPv4, as callers are known by it.
-    """
-    try:
-        found = ipaddress.ip_network(text.strip())
-    except ValueError:
-        return None
-    mapped = getattr(found.network_address, "ipv4_mapped", None)
-    if mapped and found.prefixlen >= _MAPPED:
-        found = ipaddress.ip_network((mapped, found.prefixlen - _MAPPED))
-    return str(found)
-
-
-@lru_cache(maxsize=4096)
-def source_of(address: str) -> str:
-    """What limits and first-use events call a caller: an IPv4 address or an IPv6 /64."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    mapped = getattr(found, "ipv4_mapped", None)
-    if mapped:
-        return str(mapped)
-    if found.version == 4:  # noqa: PLR2004 - IPv4
-        return str(found)
-    return str(ipaddress.ip_network((found, _IPV6_SOURCE), strict=False))
-
-
 class HostRow(NamedTuple):
     """A KMS host that a key has activated: its activation id, how often, and whether it is blocked."""
 
@@ -199,26 +153,3 @@ def none_left(order: Order, detail: str = "") -> Refusal:
     """`no-activations-left`, with the numbers."""
     detail = detail or f"All {order.bought} activations of the key are used."
     return Refusal("no-activations-left", detail, (("bought", order.bought), ("remaining", order.remaining)))
-
-
-class Bucket(NamedTuple):
-    """A token bucket: its level in sixtieths of an activation, and when that was so."""
-
-    level: int
-    at: int
-
-
-def take(bucket: Bucket | None, rate: int, burst: int, now: int) -> tuple[Bucket | None, int]:
-    """Take one activation out of a bucket that fills by `rate` a minute up to `burst`.
-
-    Answers the bucket as it is then and the seconds to wait, 0 if it was granted. A rate of 0 is no limit. A clock
-    that went back fills nothing and takes nothing away.
-    """
-    if rate == 0:
-        return bucket, 0
-    full = max(burst, 1) * _COST
-    level = full if bucket is None else min(full, bucket.level + rate * max(0, now - bucket.at))
-    at = now if bucket is None else max(now, bucket.at)
-    if level >= _COST:
-        return Bucket(level - _COST, at), 0
-    return Bucket(level, at), -(-(_COST - level) // rate)

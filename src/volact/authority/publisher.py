@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from volact import sources
 from volact.authority import orders, records, statuslist
 from volact.authority import store as sql
 from volact.authority.keyring import ISSUER
@@ -287,7 +288,9 @@ class Office:
         """
         cmids = None if machines is None else _checked(machines, _cmid, "a CMID of 43 characters")
         ranges = (
-            None if networks is None else _checked(networks, orders.network, "a network such as 192.0.2.0/24")
+            None
+            if networks is None
+            else _checked(networks, sources.network, "a network such as 192.0.2.0/24")
         )
         now = self._clock.now()
         with self._store.writing() as tx:

@@ -1,0 +1,110 @@
+"""Where calls come from, and how often a source may call (M10, K17): addresses, networks, token buckets.
+
+A source is an IPv4 address or an IPv6 /64, which is the least that one caller may be given. Buckets live in memory
+and for one process: after a restart every one is full again, which a limit that only slows somebody down can afford.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_COST = 60
+"""Levels of a bucket are counted in sixtieths, so that a rate a minute is a whole number a second."""
+_IPV6_SOURCE = 64
+_MAPPED = 96
+_REMEMBERED = 100_000
+_Name = TypeVar("_Name")
+
+
+def inside(source: str, networks: Sequence[str]) -> bool:
+    """Whether an address lies in one of the networks; what is no address (a request that came by file) lies in none."""
+    try:
+        address = ipaddress.ip_address(source)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return any((mapped or address) in ipaddress.ip_network(network) for network in networks)
+
+
+def network(text: str) -> str | None:
+    """A network as it is stored, or None if the text is none; host bits must be zero, so that a slip is seen.
+
+    IPv4 written as IPv6 (``::ffff:192.0.2.0/120``) is stored as IPv4, as callers are known by it.
+    """
+    try:
+        found = ipaddress.ip_network(text.strip())
+    except ValueError:
+        return None
+    mapped = getattr(found.network_address, "ipv4_mapped", None)
+    if mapped and found.prefixlen >= _MAPPED:
+        found = ipaddress.ip_network((mapped, found.prefixlen - _MAPPED))
+    return str(found)
+
+
+@lru_cache(maxsize=4096)
+def source_of(address: str) -> str:
+    """What limits and first-use events call a caller: an IPv4 address or an IPv6 /64."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    mapped = getattr(found, "ipv4_mapped", None)
+    if mapped:
+        return str(mapped)
+    if found.version == 4:  # noqa: PLR2004 - IPv4
+        return str(found)
+    return str(ipaddress.ip_network((found, _IPV6_SOURCE), strict=False))
+
+
+class Bucket(NamedTuple):
+    """A token bucket: its level in sixtieths of an ask, and when that was so."""
+
+    level: int
+    at: int
+
+
+def take(bucket: Bucket | None, rate: int, burst: int, now: int) -> tuple[Bucket | None, int]:
+    """Take one ask out of a bucket that fills by `rate` a minute up to `burst`.
+
+    Answers the bucket as it is then and the seconds to wait, 0 if it was granted. A rate of 0 is no limit. A clock
+    that went back fills nothing and takes nothing away.
+    """
+    if rate == 0:
+        return bucket, 0
+    full = max(burst, 1) * _COST
+    level = full if bucket is None else min(full, bucket.level + rate * max(0, now - bucket.at))
+    at = now if bucket is None else max(now, bucket.at)
+    if level >= _COST:
+        return Bucket(level - _COST, at), 0
+    return Bucket(level, at), -(-(_COST - level) // rate)
+
+
+class Buckets(Generic[_Name]):
+    """A bucket for each name, and no more names than are worth remembering: those go that have filled up longest."""
+
+    def __init__(self, rate: int, burst: int) -> None:
+        """Let each name ask `rate` times a minute in the long run (0: as often as it likes), and `burst` at once."""
+        self._limit = rate, burst
+        self._kept: dict[_Name, Bucket] = {}
+
+    def limit(self, rate: int, burst: int) -> None:
+        """Limit so from now on; what was used of a limit stays used."""
+        self._limit = rate, burst
+
+    def look(self, name: _Name, now: int) -> tuple[Bucket | None, int]:
+        """What `take` says of the bucket of `name`; nothing is taken before it is kept."""
+        return take(self._kept.get(name), *self._limit, now)
+
+    def keep(self, name: _Name, bucket: Bucket | None) -> None:
+        """Keep a bucket that `look` gave."""
+        if bucket is None:
+            return
+        # What was used last stands last.
+        if self._kept.pop(name, None) is None and len(self._kept) >= _REMEMBERED:
+            del self._kept[next(iter(self._kept))]
+        self._kept[name] = bucket
