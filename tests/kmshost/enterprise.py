@@ -2,12 +2,13 @@
 
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from authority_site import ADDRESS, Site
+from volact.authority import records, statuslist
 from volact.authority.asks import Sent
 from volact.calls import Answer
 from volact.kmshost import setup
@@ -27,6 +28,8 @@ class Wire:
         self.lose = 0
         self.asked: list[dict[str, Any]] = []
         self.called: list[tuple[str, tuple[str, ...]]] = []
+        self.lists: list[str | None] = []
+        self.forged: bytes | None = None
 
     def __call__(self, url: str, pins: Sequence[str]) -> Self:
         self.called.append((url, tuple(pins)))
@@ -49,10 +52,24 @@ class Wire:
             return Answer(answer.problem.status, {}, json.dumps(answer.document()).encode())
         return Answer(200, {}, answer)
 
-    def get(self, _path: str) -> Answer:
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
+        if path == "/v1/status":
+            return self._list((headers or {}).get("If-None-Match"))
         roots = self.site.keyring.roots
         body = {"root": roots.first, "roots": list(roots.later)}
         return Answer(200, {}, json.dumps(body).encode())
+
+    def _list(self, known: str | None) -> Answer:
+        self.lists.append(known)
+        if self.lose:
+            self.lose -= 1
+            raise Unreachable(Refusal("authority-unreachable", "cut"))
+        with self.site.store.reading() as tx:
+            stored = records.status_list(tx, records.newest_list(tx))
+        found = statuslist.published(stored, self.site.keyring)
+        if known == found.etag:
+            return Answer(304, {}, b"")
+        return Answer(200, {}, found.content if self.forged is None else self.forged)
 
 
 class Enterprise:

@@ -104,3 +104,13 @@ def test_lists_are_ordered_by_the_pair_of_delegation_and_version() -> None:
     assert status.pair(granted) == (forge.START, 7)
     newer = P.bundle("status", {"ver": 1}) | {"chain": [P.status_delegation({"iat": forge.START + 1})]}
     assert status.pair(trust.verify(newer, "status", roots)) > status.pair(granted)
+
+
+@given(entries, st.lists(st.tuples(st.sampled_from(["host", "machine"]), letters), max_size=4))
+def test_what_is_looked_for_by_halves_is_what_reading_finds(
+    given_entries: list[Entry], others: list[tuple[str, str]]
+) -> None:
+    body = b"".join(status.lines(given_entries))
+    named = {(one.kind, one.id): one.mode for one in given_entries}
+    for kind, identifier in [*named, *others]:
+        assert status.find(body, kind, identifier) == named.get((kind, identifier), "")

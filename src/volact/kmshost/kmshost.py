@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from volact.kmshost import checkins, counting, ledger, nonces, store
+from volact.kmshost import checkins, counting, ledger, nonces, placing, store
 from volact.kmshost.clockwatch import Clockwatch
 from volact.kmshost.counting import GRANTED
 from volact.kmshost.housekeeping import Housekeeping
@@ -50,6 +50,7 @@ class _Using(NamedTuple):
     intervals: Intervals
     tls: tuple[str, ...]
     groups: dict[str, Group]
+    strong: bool
 
 
 class _Lease(NamedTuple):
@@ -70,6 +71,12 @@ class _Work(NamedTuple):
     delegation: Document
     now: int
     events: list[Event]
+    enrolled: set[str]
+
+    def group_of(self, product: Product, cmid: str) -> str:
+        """Where a machine counts (K17)."""
+        counts = not product.policy.strong_count or cmid in self.enrolled
+        return product.group if counts else placing.NOWHERE
 
 
 Outcome = _Lease | Refusal
@@ -115,7 +122,7 @@ class KmsHost:
             VolactError: if the store cannot be read.
         """
         with self.store.reading() as tx:
-            found, placed = store.publisher(tx), store.places(tx)
+            found, placed = store.publisher(tx), placing.places(tx)
         self._nonce_key = found.nonce_key if found else b""
         self._housekeeping.start(self.clock, self.store)
         self._place(placed)
@@ -133,14 +140,14 @@ class KmsHost:
         self._memory.forget()
         self._introduced = (-1, Refusal("busy"))
 
-    def _place(self, before: dict[str, store.Place], using: _Using | None = None) -> None:
+    def _place(self, before: dict[str, placing.Place], using: _Using | None = None) -> None:
         """Let the records of products count where their newest documents say (K1), if they did not `before`."""
         wanted = _places((using or self._using).keyring)
         changed = {prd: where for prd, where in wanted.items() if before.get(prd) != where}
         if changed:
             with self.store.writing() as tx:
                 for prd, where in sorted(changed.items()):
-                    store.place(tx, prd, where)
+                    placing.place(tx, prd, where)
 
     # --- GET /v1/host -------------------------------------------------------------------------------------
 
@@ -207,8 +214,10 @@ class KmsHost:
         """Decide the check-ins in their order and record everything; on return it is on disk."""
         events: list[Event] = []
         with self.store.writing() as tx:
-            batch = ledger.Batch(tx, self._memory, {one.document["iss"] for one in asked}, now)
-            work = _Work(batch, keyring, using.intervals, using.groups, delegation, now, events)
+            cmids = {one.document["iss"] for one in asked}
+            batch = ledger.Batch(tx, self._memory, cmids, now)
+            enrolled = placing.listed(tx, cmids) if using.strong else set()
+            work = _Work(batch, keyring, using.intervals, using.groups, delegation, now, events, enrolled)
             outcomes = [self._decide_one(work, one) for one in asked]
             batch.write()
             store.add_event(tx, *events)
@@ -256,7 +265,7 @@ class KmsHost:
         claims, now = asked.document.claims, work.now
         fp, before = ledger.as_json(seen.fp) or "{}", ledger.as_json(seen.before)
         contact = {
-            "grp": product.group,
+            "grp": work.group_of(product, claims["iss"]),
             "server": product.server,
             "last": now,
             "expires": now + product.policy.record_lifetime,
@@ -407,13 +416,16 @@ def _using(keyring: Keyring | None, intervals: Intervals, tls: Sequence[str]) ->
         name: Group(name, len(members), counting.most_to_count(one.policy for one in members))
         for name, members in products.items()
     }
-    return _Using(keyring, intervals, tuple(tls), groups)
+    strong = any(one.policy.strong_count for members in products.values() for one in members)
+    return _Using(keyring, intervals, tuple(tls), groups, strong)
 
 
-def _places(keyring: Keyring | None) -> dict[str, store.Place]:
+def _places(keyring: Keyring | None) -> dict[str, placing.Place]:
     """Where the products' documents say that their machines count."""
     products = keyring.products if keyring else {}
-    return {prd: store.Place(one.group, one.server) for prd, one in products.items()}
+    return {
+        prd: placing.Place(one.group, one.server, one.policy.strong_count) for prd, one in products.items()
+    }
 
 
 def _for_people(name: str | None) -> str | None:

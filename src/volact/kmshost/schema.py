@@ -126,7 +126,9 @@ tally = sa.Table(
 
 peak = sa.Table("peak", metadata, text("prd", primary_key=True), integer("n"))
 
-placed = sa.Table("placed", metadata, text("prd", primary_key=True), text("grp"), boolean("server"))
+placed = sa.Table(
+    "placed", metadata, text("prd", primary_key=True), text("grp"), boolean("server"), boolean("strong")
+)
 
 trusted = sa.Table(
     "trusted",

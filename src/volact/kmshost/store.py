@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from volact import stores
 from volact.kmshost import schema
+from volact.kmshost.records import Record
 from volact.statements import Statement
 
 if TYPE_CHECKING:
@@ -189,12 +190,28 @@ def add_event(tx: Connection, *events: Event) -> None:
         _ADD_EVENTS.write(tx, events)
 
 
-def events(tx: Connection, since: int = 0, limit: int | None = None) -> list[Event]:
-    """The events from `since` on, oldest first; with a limit the newest ones."""
+def events(
+    tx: Connection, since: int = 0, limit: int | None = None, **wanted: str | int | None
+) -> list[Event]:
+    """The events from `since` on, oldest first; with a limit the newest ones.
+
+    `wanted` are what fields must hold (``event``, ``result``, ``cmid``, ``product``, ``host``); None is anything.
+    """
     table = schema.event
     query = sa.select(*[table.c[name] for name in Event._fields]).where(table.c.time >= since)
+    for name, value in wanted.items():
+        if value is not None:
+            query = query.where(table.c[name] == value)
     rows = tx.execute(query.order_by(table.c.id.desc()).limit(limit))
     return [Event(*row) for row in rows][::-1]
+
+
+def newest_results(tx: Connection, number: int) -> dict[str, str]:
+    """The result of the newest event of a number, for each product."""
+    table = schema.event
+    newest = sa.select(sa.func.max(table.c.id)).where(table.c.event == number).group_by(table.c.product)
+    rows = tx.execute(sa.select(table.c.product, table.c.result).where(table.c.id.in_(newest)))
+    return {row.product: row.result for row in rows}
 
 
 def trim_events(tx: Connection) -> int:
@@ -271,28 +288,6 @@ def clear_peaks(tx: Connection) -> None:
     tx.execute(sa.delete(schema.peak))
 
 
-class Place(NamedTuple):
-    """Where a product's machines count: their group, and whether they are servers."""
-
-    group: str
-    server: bool
-
-
-def places(tx: Connection) -> dict[str, Place]:
-    """Where the records of each product stand."""
-    return {row.prd: Place(row.grp, row.server) for row in tx.execute(sa.select(schema.placed))}
-
-
-def place(tx: Connection, prd: str, where: Place) -> None:
-    """Let all records of a product count where its newest document says."""
-    table, placed = schema.record, schema.placed
-    elsewhere = sa.or_(table.c.grp != where.group, table.c.server != where.server)
-    values = {"grp": where.group, "server": where.server}
-    tx.execute(sa.update(table).where(table.c.prd == prd, elsewhere).values(values))
-    tx.execute(sa.delete(placed).where(placed.c.prd == prd))
-    tx.execute(sa.insert(placed).values(prd=prd, **values))
-
-
 class Trusted(NamedTuple):
     """The time that was believed last, seconds UTC, and for how long the host has rested since, seconds."""
 
@@ -311,3 +306,34 @@ def put_trusted(tx: Connection, found: Trusted) -> None:
     table = schema.trusted
     if tx.execute(sa.update(table).values(found._asdict())).rowcount == 0:
         tx.execute(sa.insert(table).values(id=1, **found._asdict()))
+
+
+def published(tx: Connection, host: str) -> list[Record]:
+    """What a host has published in DNS and not taken back, by domain; of the addresses those that it put there."""
+    table = schema.published
+    rows = tx.execute(sa.select(table).where(table.c.host == host).order_by(table.c.domain))
+    return [
+        Record(
+            row.domain,
+            row.label,
+            row.target,
+            row.port,
+            row.priority,
+            row.weight,
+            tuple(row.addresses.split()),
+        )
+        for row in rows
+    ]
+
+
+def put_published(tx: Connection, host: str, found: Record, now: int) -> None:
+    """Remember what a host publishes in a domain."""
+    delete_published(tx, host, found.domain)
+    values = {**found._asdict(), "addresses": " ".join(found.addresses)}
+    tx.execute(sa.insert(schema.published).values(host=host, time=now, **values))
+
+
+def delete_published(tx: Connection, host: str, domain: str) -> None:
+    """Forget what a host has published in a domain."""
+    table = schema.published
+    tx.execute(sa.delete(table).where(table.c.host == host, table.c.domain == domain))

@@ -193,6 +193,11 @@ PROBLEMS: dict[str, Problem] = {
         "This KMS host is not activated.",
         "Activate it: `volact kmshost install-key KEY`, then `volact kmshost activate`.",
     ),
+    "host-blocked": Problem(
+        403,
+        "The publisher has blocked this KMS host.",
+        "Ask the publisher why; until it is unblocked, machines are activated by another host.",
+    ),
     "product-not-served": Problem(
         403,
         "This KMS host does not serve the product.",
@@ -241,6 +246,47 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "answer-nonsense": Problem(
         502, "The server's answer is not an answer of an authority.", "Check the address."
+    ),
+    # publishing in DNS (D1, D2)
+    "dns-key-missing": Problem(
+        409,
+        "DNS updates are signed, and there is no TSIG key; nothing was sent.",
+        "Set dns_key_file to a file that `tsig-keygen` wrote, or enter the records by hand: `volact kmshost publish --show`.",
+    ),
+    "dns-key-malformed": Problem(
+        422,
+        "The TSIG key file cannot be used; nothing was sent.",
+        "Write it with `tsig-keygen NAME > FILE`, and give the DNS server the same key.",
+    ),
+    "dns-name-missing": Problem(
+        409,
+        "This machine has no name that could be published.",
+        "Set dns_name to the name that clients are to call.",
+    ),
+    "dns-name-taken": Problem(
+        409,
+        "The name that was to be published is another machine's; nothing was changed.",
+        "Set dns_name to a name of this host alone, or take the other machine's addresses out of DNS.",
+    ),
+    "dns-server-unreachable": Problem(
+        502,
+        "The DNS server cannot be reached, or does not serve the domain.",
+        "Check dns_server, the network and the firewall between; the host tries again by itself.",
+    ),
+    "dns-refused": Problem(
+        403,
+        "The DNS server refused the update.",
+        "Allow the key at the server to change the records that `volact kmshost publish --show` prints.",
+    ),
+    "dns-answer-unsigned": Problem(
+        502,
+        "The DNS server did not sign its answer as it should, and does not serve the records.",
+        "Check that the server at dns_server is the zone's primary and has the same key.",
+    ),
+    "dns-not-served": Problem(
+        502,
+        "The DNS server took the update but does not serve the records.",
+        "Check that dns_server is the zone's primary; the host tries again by itself.",
     ),
     # the authority's administration
     "already-exists": Problem(409, "It exists already.", "Choose another name, or use the existing one."),

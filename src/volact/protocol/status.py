@@ -82,3 +82,23 @@ def read(body: Iterable[bytes]) -> Iterator[Entry]:
             raise DocumentRefused("status list: out of order")
         before = place
         yield Entry(kind, identifier, mode, int(since))
+
+
+def find(body: bytes, kind: str, identifier: str) -> str:
+    """The mode in which a checked body names something; empty if it does not.
+
+    Looks by halves, so that a list of the longest kind need not be taken apart to ask for one machine.
+    """
+    wanted = f"{kind} {identifier} ".encode("ascii")
+    low, high = 0, len(body)
+    while low < high:
+        start = body.rfind(b"\n", low, (low + high) // 2) + 1 or low
+        end = body.index(b"\n", start) + 1
+        line = body[start:end]
+        if line.startswith(wanted):
+            return line[len(wanted) :].split(b" ", 1)[0].decode("ascii")
+        if line < wanted:
+            low = end
+        else:
+            high = start
+    return ""

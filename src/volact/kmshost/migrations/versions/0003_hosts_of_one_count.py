@@ -27,6 +27,7 @@ def upgrade() -> None:
         " SELECT DISTINCT d.host, s.name, s.value FROM setting_before s CROSS JOIN delegation d"
     )
     op.drop_table("setting_before")
+    op.add_column("placed", sa.Column("strong", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.create_table(
         "published",
         sa.Column("host", sa.Text(), nullable=False),
