@@ -198,6 +198,11 @@ PROBLEMS: dict[str, Problem] = {
         "The publisher has blocked this KMS host.",
         "Ask the publisher why; until it is unblocked, machines are activated by another host.",
     ),
+    "host-full": Problem(
+        503,
+        "The KMS host keeps as many machines as it may, and all of them are in use.",
+        "Ask the host's administrator to raise `record_cap`, or for another host.",
+    ),
     "product-not-served": Problem(
         403,
         "This KMS host does not serve the product.",
