@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-_PROGRAMS = ("initdb", "pg_ctl")
+_PROGRAMS = ("initdb", "pg_ctl", "pg_basebackup")
 
 
 class Postgres:
@@ -30,13 +30,8 @@ class Postgres:
 
     def new_database(self, template: str = "template1") -> str:
         """A new database, some 0.04 s."""
-        import psycopg
-
         name = f"db{next(self._numbers)}"
-        with psycopg.connect(
-            host=str(self.folder), user="volact", dbname="postgres", autocommit=True
-        ) as connection:
-            connection.execute(f'CREATE DATABASE {name} TEMPLATE "{template}"'.encode())
+        self.execute(f'CREATE DATABASE {name} TEMPLATE "{template}"')
         return name
 
     def start(self) -> None:
@@ -48,6 +43,49 @@ class Postgres:
 
     def stop(self, mode: str = "fast") -> None:
         self._run("pg_ctl", "-D", "data", "-w", "-m", mode, "stop")
+
+    def synchronous_standby(self) -> "Postgres":
+        """A standby in a folder below this one's, which has to confirm every commit from now on."""
+        folder = self.folder / "standby"
+        self._run("mkdir", "-m", "700", str(folder))
+        self._run(
+            "pg_basebackup",
+            "-R",
+            "-X",
+            "stream",
+            "-c",
+            "fast",
+            "-h",
+            str(self.folder),
+            "-U",
+            "volact",
+            "-D",
+            "standby/data",
+        )
+
+        def run(program: str, *arguments: str) -> None:
+            self._run(
+                program,
+                *(word.replace("data", "standby/data") if word == "data" else word for word in arguments),
+            )
+
+        standby = Postgres(folder, run, durable=self._durable)
+        standby.start()
+        for statement in ("ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"):
+            self.execute(statement)
+        return standby
+
+    def execute(self, statement: str) -> None:
+        """Execute a statement outside of any transaction."""
+        import psycopg
+
+        with psycopg.connect(
+            host=str(self.folder), user="volact", dbname="postgres", autocommit=True
+        ) as connection:
+            connection.execute(statement.encode())
+
+    def promote(self) -> None:
+        self._run("pg_ctl", "-D", "data", "-w", "promote")
 
 
 def _program(name: str) -> str | None:
@@ -74,7 +112,7 @@ def running(*, durable: bool = False) -> Iterator[Postgres]:
     def run(program: str, *arguments: str) -> None:
         with (folder / "out").open("ab") as out:
             done = subprocess.run(
-                [str(_program(program)), *arguments],
+                [_program(program) or program, *arguments],
                 cwd=folder,
                 env={"HOME": str(folder), "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
                 stdin=subprocess.DEVNULL,
