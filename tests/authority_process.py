@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+import inprocess
 from volact import calls
 from volact.protocol import keys
 from volact.protocol.keys import ProductKey
@@ -36,19 +37,13 @@ class RoleHome:
         }
 
     def run(self, *arguments: str, code: int = 0, stdin: str = "") -> Any:
-        """Run a command of this home's role with --json; answer its value."""
-        done = subprocess.run(
-            [sys.executable, "-m", "volact", self.role, *arguments, "--json"],
-            env=self.environ,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TIMEOUT,
-        )
-        assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
-        assert "Traceback" not in done.stderr
-        return json.loads(done.stdout) if done.stdout else None
+        """Run a command of this home's role with --json; answer its value. A service has a process of its own."""
+        words = ("volact", self.role, *arguments, "--json")
+        run = inprocess.process if arguments[0] == "serve" else inprocess.run
+        done = run(*words, environ=self.environ, stdin=stdin)
+        assert done.code == code, (arguments, done)
+        assert "Traceback" not in done.err
+        return json.loads(done.out) if done.out else None
 
 
 class Home(RoleHome):

@@ -1,14 +1,18 @@
 """What of a wrong call is repeated: everything but what may be a product key (M8)."""
 
+import io
 import json
 import subprocess
 import sys
 
 import pytest
 
-from volact import console
+from volact import cli, console, slmgr
+from volact.client import cli as client
+from volact.console import Console
 from volact.kmshost import cli as kmshost
 from volact.lab import cli as lab
+from volact.protocol.problems import Refusal, UsageError
 from world import new_key
 
 KEY = new_key("mak").text()
@@ -44,7 +48,7 @@ def test_ordinary_sentences_are_said_whole(
 
 def test_a_list_of_commands_is_said_whole(capsys: pytest.CaptureFixture[str]) -> None:
     listed = said(kmshost, capsys, "xx")
-    assert listed.endswith("init, install-key, activate, extend, serve, status, clients, events.")
+    assert "init, install-key, activate, extend, serve, status, clients, " in listed
     assert "…" not in listed
 
 
@@ -74,6 +78,16 @@ SPELLINGS = {
     "an option's value, lower": [f"--limit={KEY.lower()}"],
     "an option's value, blanks": [f"--limit={' '.join(GROUPS)}"],
     "an option": [f"--{KEY}"],
+    "a file": [f"@{KEY}"],
+    "a file, one word": [f"@{KEY.replace('-', '')}"],
+    "a file, blanks": [f"@{' '.join(GROUPS)}"],
+    "a switch": [f"/{KEY}"],
+    "a switch, words": [f"/{GROUPS[0]}", *GROUPS[1:]],
+    "within a sentence": [f"the key is {' '.join(GROUPS)} I think"],
+    "twice": [KEY + KEY],
+    "twice, one word": [KEY.replace("-", "") * 2],
+    "colons": [":".join(GROUPS)],
+    "a group lacks": [".".join(GROUPS[:4])],
 }
 
 
@@ -88,13 +102,54 @@ def test_a_key_is_hidden_in_any_spelling(
     assert not [group for group in GROUPS[:4] if group.upper().replace("O", "0") in shown], err
 
 
+PLACES = {
+    "client": [
+        [],
+        ["install-key"],
+        ["install-key", "--product"],
+        ["activate", "--product"],
+        ["activate", "extra"],
+        ["events", "--since"],
+        ["install"],
+        ["install", "no-such-file", "--root"],
+    ],
+    "slmgr": [[f"/{name}"] for name in slmgr.SWITCHES] + [["/ipk", "x"], ["/ato", "--role"], ["/sai", "20"]],
+    "volact": [["nothing"], ["completion"], ["quickstart", "--exit"]],
+}
+
+
+@pytest.mark.parametrize("words", SPELLINGS.values(), ids=SPELLINGS)
+@pytest.mark.parametrize(
+    ("program", "before"),
+    [(program, before) for program, places in PLACES.items() for before in places],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_a_key_is_hidden_wherever_it_was_typed(
+    capsys: pytest.CaptureFixture[str], program: str, before: list[str], words: list[str]
+) -> None:
+    """On both outputs: with --json the prose is on standard error all the same."""
+    main = {"client": client.main, "slmgr": slmgr.main, "volact": cli.main}[program]
+    assert main([*before, *words, "--json"]) in (1, 2, 4)
+    out, err = capsys.readouterr()
+    shown = (out + err).upper().replace("O", "0")
+    assert not [group for group in GROUPS[:4] if group.upper().replace("O", "0") in shown], err
+
+
+def test_what_a_refusal_carries_and_what_is_to_do_next_show_no_key_either() -> None:
+    out, err = io.StringIO(), io.StringIO()
+    speaking = Console(json=True, words=[" ".join(GROUPS)], out=out, err=err)
+    extra = (("which", [{"one": f"it is {KEY}"}, 7]), ("note", " ".join(GROUPS)))
+    assert speaking.refuse(Refusal("usage", "No.", extra), 2, f"Not {' '.join(GROUPS)}, please.") == 2
+    speaking.remark(f"remark {KEY}")
+    assert json.loads(out.getvalue())["which"][1] == 7
+    assert not [group for group in GROUPS[:4] if group in out.getvalue() + err.getvalue()]
+
+
 @pytest.mark.parametrize("words", SPELLINGS.values(), ids=SPELLINGS)
 @pytest.mark.parametrize("program", ["volact", "volact.slmgr"])
 def test_a_first_word_is_hidden_too(
     program: str, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from volact import cli, slmgr
-
     main = cli.main if program == "volact" else slmgr.main
     assert main(words) == 2
     out, err = capsys.readouterr()
@@ -108,6 +163,17 @@ def test_a_first_word_is_hidden_too(
         "1" * 25,
         "bdSoxaAwTxu5oWrwGsYxGqEUFf_RmWy_OM13uRL09zM",
         "/home/somebody/licences/com.example.cad.volact-product",
+        "/home/user/work/main/cads/prod.toml",
+        "./work/main/cads/prod.toml",
+        "work/main/cads/prod/toml",
+        "AGsFTrw6moKCjjFqKzUOMQ",
+        "2001:0db8:85a3:0000:0000:8a2e:0370:7334",
+        "4c4c4544-0042-3510-8052-b4c04f484e31",
+        "123456-234567-345678-456789-567890",
+        "kms.some-department.example.com:99999",
+        "com.example.some-long-product-name",
+        "https://licensing.example.com:8443",
+        "2026-01-31T12:00:00Z",
         "events",
         "x",
     ],
@@ -169,3 +235,28 @@ def test_help_is_done(words: list[str]) -> None:
     done = run(*words)
     assert (done.returncode, done.stderr) == (0, "")
     assert "usage: volact" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2h", 1_000_000 - 7200),
+        ("30m", 1_000_000 - 1800),
+        ("7d", 1_000_000 - 604_800),
+        ("1970-01-02T00:00:00Z", 86_400),
+        ("1970-01-02T01:00:00+01:00", 86_400),
+    ],
+)
+def test_since_is_a_span_or_a_time(text: str, seconds: int) -> None:
+    assert console.since_argument(text, 1_000_000) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "yesterday", "2h ago", "1970-01-02T00:00:00", "1970-01-02", "9" * 5000],
+)
+def test_what_is_neither_a_span_nor_a_time_is_said(text: str) -> None:
+    """A time without its zone may be meant as any."""
+    with pytest.raises(UsageError) as caught:
+        console.since_argument(text, 1_000_000)
+    assert len(str(caught.value)) < 120

@@ -118,7 +118,7 @@ def kms(tmp_path: Path, terminal: Terminal) -> Iterator[KmsServer]:
 def test_a_kms_client_is_set_up_with_the_classic_switches(terminal: Terminal, kms: KmsServer) -> None:
     """/skms, /ato, /dli, /dlv, /xpr, /ckms."""
     terminal.installed()
-    assert "KMS host: - (none is set" in terminal.slmgr("/dlv").out
+    assert "DNS auto-discovery: KMS name not available" in terminal.slmgr("/dlv").out
     said = terminal.slmgr("/skms", f"127.0.0.1:{kms.port}")
     assert (said.code, said.out) == (0, f"The KMS host of {PRODUCT} is 127.0.0.1:{kms.port}.\n")
     assert "Product activated successfully: Licensed." in terminal.slmgr("/ato").out
@@ -127,7 +127,8 @@ def test_a_kms_client_is_set_up_with_the_classic_switches(terminal: Terminal, km
     long = terminal.slmgr("/dlv").out
     for line in (
         "Channel: KMS client",
-        f"KMS host: 127.0.0.1:{kms.port} (set by hand)",
+        f"Registered KMS machine name: 127.0.0.1:{kms.port} (set by hand)",
+        "KMS host caching is enabled",
         "Renewal interval: 10080 minutes (told by the KMS host)",
         "Retry interval: 120 minutes (told by the KMS host)",
         "Count at the KMS host, as it last said: 25",
@@ -154,6 +155,8 @@ def test_a_kms_client_answers_in_json(terminal: Terminal, kms: KmsServer) -> Non
         "port": kms.port,
         "renewal": None,
         "retry": None,
+        "domain": None,
+        "caching": True,
     }
     assert terminal.slmgr("/sai", "15", "--json").json["retry"] == 900
     assert terminal.slmgr("/sri", "43200", "--json").json["renewal"] == 30 * 86400

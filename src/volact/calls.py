@@ -30,6 +30,9 @@ from volact.protocol.problems import DocumentRefused, Refusal, Unreachable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    _SocketAddress = tuple[int, int, int, str, Any]
+    """As `socket.getaddrinfo` gives them."""
+
 TIMEOUT = 10.0
 """Seconds for connecting and for each read."""
 WHOLE = 120.0
@@ -38,9 +41,20 @@ MAX_ANSWER = 65 * 1024 * 1024
 """The largest is a status list: its body of at most 64 MiB, and its head."""
 HOST_CONNECT, HOST_READ, HOST_WHOLE = 3.0, 5.0, 8.0
 """The same for a KMS host: a dead one is passed over within 3 s (D3)."""
-HOST_TRY = 15.0
-"""Seconds for all that one try asks a KMS host, over all its addresses: it ends within the 20 s that another command
-of the machine waits. Only the lookup of a name is the system's own, and lasts as long as that lets it."""
+HOST_PROOF = 3.0
+"""Seconds within which a host that DNS named must have proved itself, over all its addresses: others may follow."""
+HOST_TRY = 30.0
+"""Seconds for all that one try asks, over all hosts, addresses and connections: 8 dead hosts and a name server that is
+down fit in (D3), and it ends within the 40 s that another command of the machine waits. The lookup of a name that was
+set by hand is the system's own, and lasts as long as that lets it; the publisher's status list, from an authority that
+has proved whose key it has, has its own time, for it may be large."""
+
+
+def end_of_try() -> float:
+    """When a try that begins now must be over, on the monotonic clock."""
+    return time.monotonic() + HOST_TRY
+
+
 _JSON = "application/json"
 
 
@@ -96,6 +110,7 @@ class _Connection:
         self._connect, self._read, self._whole = connect, read, whole
         self._connection: http.client.HTTPSConnection | None = None
         self._until: float | None = None  # monotonic; None for a connection that is kept for long
+        self.ip = ""
 
     def __enter__(self) -> Self:
         """Use as a context: the connection is closed at its end."""
@@ -118,27 +133,27 @@ class _Connection:
             Unreachable: if nobody answers, or somebody else.
         """
         data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-        return self._call("POST", path, data, {"Content-Type": _JSON})
+        return self._call("POST", path, data, {"Content-Type": _JSON}, self._answer_limit)
 
-    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
-        """GET `path`.
+    def get(self, path: str, headers: Mapping[str, str] | None = None, *, most: int | None = None) -> Answer:
+        """GET `path`; `most` bytes of an answer where it may be a long one.
 
         Raises:
             Unreachable: if nobody answers, or somebody else.
         """
-        return self._call("GET", path, None, dict(headers or {}))
+        return self._call("GET", path, None, dict(headers or {}), most or self._answer_limit)
 
-    def _call(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> Answer:
+    def _call(self, method: str, path: str, data: bytes | None, headers: dict[str, str], most: int) -> Answer:
         cut = threading.Event()
         whole = self._whole
         try:
             connection = self._connected(cut)
-            whole = self._within(whole)
+            whole = whole if self._has_own_time(method) else self._within(whole)
             with _cut_after(whole, connection.sock, cut):
                 connection.request(method, self._prefix + path, data, headers)
                 response = connection.getresponse()
-                body = response.read(self._answer_limit + 1)
-            if response.length and len(body) <= self._answer_limit:
+                body = response.read(most + 1)
+            if response.length and len(body) <= most:
                 raise http.client.IncompleteRead(body, response.length)
         except (OSError, UnicodeError, http.client.HTTPException) as error:  # Unicode: a name that is none
             self.close()
@@ -148,11 +163,15 @@ class _Connection:
             raise Unreachable(
                 Refusal(self._unreachable, f"{self._host} port {self._port}: {reason}.")
             ) from None
-        if len(body) > self._answer_limit:
+        if len(body) > most:
             self.close()
-            raise Unreachable(Refusal("answer-nonsense", f"More than {self._answer_limit} bytes."))
+            raise Unreachable(Refusal("answer-nonsense", f"More than {most} bytes."))
         named = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, named, body)
+
+    def _has_own_time(self, _method: str) -> bool:
+        """Whether an answer's time is not of that for everything, once the connection stands."""
+        return False
 
     def _within(self, most: float) -> float:
         """`most` seconds, or what is left of the time for everything.
@@ -185,18 +204,26 @@ class _Connection:
     def _opened(self) -> socket.socket:
         """A socket that is connected to the first of the host's addresses that answers."""
         failure = OSError("The name has no address")
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            self._host, self._port, type=socket.SOCK_STREAM
-        ):
+        found = self._addresses()
+        for left, (family, kind, protocol, _, address) in zip(range(len(found), 0, -1), found, strict=True):
             try:
                 with _closed_if_it_fails(socket.socket(family, kind, protocol)) as sock:
-                    sock.settimeout(self._within(self._connect))
+                    sock.settimeout(self._within(self._share(left)))
                     sock.connect(address)
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self.ip = str(address[0])
                 return sock
             except OSError as error:
                 failure = error
         raise failure
+
+    def _addresses(self) -> Sequence[_SocketAddress]:
+        """The host's addresses, in the order in which they are tried."""
+        return socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+
+    def _share(self, _left: int) -> float:
+        """Seconds for connecting to the next of so many addresses that are left."""
+        return self._connect
 
     def _context(self) -> ssl.SSLContext:
         return _context(by_key=bool(self._pins))
@@ -218,9 +245,17 @@ class Caller(_Connection):
     """A connection to the authority."""
 
     def __init__(
-        self, url: str, pins: Sequence[str] = (), *, timeout: float = TIMEOUT, whole: float = WHOLE
+        self,
+        url: str,
+        pins: Sequence[str] = (),
+        until: float | None = None,
+        *,
+        timeout: float = TIMEOUT,
+        whole: float = WHOLE,
     ) -> None:
         """Call the server at `url`, whose public key must be one of `pins` (SPKI digests) if there are any.
+
+        `until` is the end of the try, on the monotonic clock: of all but the body of a GET, the status list.
 
         Raises:
             Unreachable: if the address is none.
@@ -235,6 +270,10 @@ class Caller(_Connection):
         super().__init__(parts.hostname, port or 443, connect=timeout, read=timeout, whole=whole)
         self._prefix = parts.path.rstrip("/")
         self._pins = tuple(pins)
+        self._until = until
+
+    def _has_own_time(self, method: str) -> bool:
+        return method == "GET"
 
 
 class HostCaller(_Connection):
@@ -242,6 +281,7 @@ class HostCaller(_Connection):
 
     Attributes:
         key: SPKI digest of the peer's key, 43 characters; empty before the first call.
+        ip: the address at which it answered, likewise.
     """
 
     _unreachable, _untrusted, _not_named = "host-unreachable", "host-untrusted", "its host document"
@@ -255,15 +295,21 @@ class HostCaller(_Connection):
         connect: float = HOST_CONNECT,
         read: float = HOST_READ,
         whole: float = HOST_WHOLE,
-        everything: float | None = None,
+        until: float | None = None,
+        ips: Sequence[str] | None = None,
     ) -> None:
         """Call the host at `host` (a name or an address) and `port`; nothing is opened yet.
 
-        `everything` is the time, seconds from now on, for whatever is asked on it; without it the connection may be
-        kept.
+        `until` is the end, on the monotonic clock, of the time for whatever is asked on it; without it the connection
+        may be kept. `ips` are the host's addresses as DNS gave them: then nobody else is asked for them, and the host
+        has `HOST_PROOF` seconds until `take_only`.
         """
         super().__init__(host, port, connect=connect, read=read, whole=whole)
-        self._until = None if everything is None else time.monotonic() + everything
+        self._proved_until = self._until = until
+        self._ips = ips
+        if ips is not None:
+            proof = time.monotonic() + HOST_PROOF
+            self._until = proof if until is None else min(proof, until)
         self.key = ""
 
     def take_only(self, pins: Sequence[str]) -> None:
@@ -274,6 +320,22 @@ class HostCaller(_Connection):
         """
         self._pins = tuple(pins)
         self._compare(self.key)
+        self._until = self._proved_until
+
+    def _addresses(self) -> Sequence[_SocketAddress]:
+        if self._ips is None:
+            return super()._addresses()
+        flags = socket.AI_NUMERICHOST
+        return [
+            one
+            for ip in self._ips
+            for one in socket.getaddrinfo(ip, self._port, type=socket.SOCK_STREAM, flags=flags)
+        ]
+
+    def _share(self, left: int) -> float:
+        if self._ips is None or self._until is None:
+            return super()._share(left)
+        return min(self._connect, (self._until - time.monotonic()) / left)
 
     def _context(self) -> ssl.SSLContext:
         return _context(by_key=True)
@@ -283,9 +345,9 @@ class HostCaller(_Connection):
         super()._look_at_key(sock)
 
 
-def for_one_try(host: str, port: int) -> HostCaller:
-    """A caller for one try of a machine at its KMS host."""
-    return HostCaller(host, port, everything=HOST_TRY)
+def for_one_try(host: str, port: int, until: float, ips: Sequence[str] | None = None) -> HostCaller:
+    """A caller for one try of a machine at its KMS host, which ends at `until` on the monotonic clock."""
+    return HostCaller(host, port, until=until, ips=ips)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import sys
 from typing import NamedTuple
 
 from volact import __version__
-from volact.console import DONE, USAGE, Console, without_typed
+from volact.console import DONE, USAGE, Console
 from volact.protocol.problems import Refusal
 
 
@@ -54,15 +54,10 @@ def usage() -> str:
     return "\n".join([*lines, "2 usage, 3 could not reach, 4 broken data."])
 
 
-def _shown(words: list[str]) -> str:
-    """The first word as it is repeated: not if it may be a key, or the first group of one (M8)."""
-    return without_typed(repr(words[0]), words, ROLES)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and say its exit code."""
     words = sys.argv[1:] if arguments is None else arguments
-    console = Console(json="--json" in words)
+    console = Console(json="--json" in words, words=words, known=lambda: ROLES)
     if not words or words[0] in ("-h", "--help", "help"):
         console.answer({"version": __version__, "roles": list(ROLES)}, usage())
         return DONE if words else USAGE
@@ -71,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         return DONE
     role = ROLES.get(words[0])
     if role is None:
-        named = "No role is named" if words == ["--json"] else f"There is no role {_shown(words)}"
+        named = "No role is named" if words == ["--json"] else f"There is no role {words[0][:40]!r}"
         return console.refuse(Refusal("usage", f"{named}; roles: {', '.join(ROLES)}."), USAGE)
     try:
         module = importlib.import_module(role.module)

@@ -1,6 +1,6 @@
 """What the servers' commands share: a role's app and how it is run, answers as tables, times, files.
 
-An error never repeats what was typed if that may be a key (M8).
+An error may repeat what was typed; `Console` sees to it that no key is shown (M8).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from cyclopts import App, CycloptsError, Parameter
 
-from volact.console import DONE, USAGE, Console, run, table, without_typed
+from volact.console import DONE, USAGE, Console, run, table
 from volact.files import PUBLIC, write_durably
 from volact.protocol.problems import BrokenData, UsageError
 
@@ -61,7 +61,8 @@ def group(name: str, text: str) -> App:
 def main(app: App, arguments: list[str]) -> int:
     """Run a command of a role's app and say its exit code."""
     # Also `--json=true`, which cyclopts takes.
-    console = Console(json=any(word.split("=")[0] == "--json" for word in arguments))
+    json = any(word.split("=")[0] == "--json" for word in arguments)
+    console = Console(json=json, words=arguments, known=lambda: _names(app))
     if not arguments:
         app.help_print([])
         return USAGE
@@ -79,7 +80,7 @@ def _call(app: App, console: Console, arguments: list[str]) -> int:
             raise UsageError("There is no command.")
         done = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        raise UsageError(_said(error, app, arguments)) from None
+        raise UsageError(_said(error)) from None
     return done if isinstance(done, int) else DONE
 
 
@@ -108,13 +109,13 @@ def _help_text(app: App, arguments: Sequence[str]) -> str:
     try:
         app.help_print(words, console=Terminal(file=text, width=100))
     except CycloptsError as error:
-        raise UsageError(_said(error, app, arguments)) from None
+        raise UsageError(_said(error)) from None
     return text.getvalue()
 
 
-def _said(error: CycloptsError, app: App, arguments: Sequence[str]) -> str:
-    """What cyclopts says, on one line; its text repeats what was typed, which may be a key."""
-    return without_typed(" ".join(str(error).split()), arguments, _names(app))
+def _said(error: CycloptsError) -> str:
+    """What cyclopts says, on one line."""
+    return " ".join(str(error).split())
 
 
 def when(seconds: int) -> str:

@@ -68,7 +68,7 @@ def script() -> str:
 
 def main(arguments: list[str]) -> int:
     """The command line."""
-    out = Console(json="--json" in arguments)
+    out = Console(json="--json" in arguments, words=arguments)
     try:
         return console.run(out, lambda: _run(out, arguments))
     except SystemExit as stop:  # --help has been printed

@@ -63,9 +63,30 @@ class KmshostSettings(NamedTuple):
     log_level: str = "info"
     tls_certificate: str = ""
     tls_key: str = ""
+    dns_publishing: bool = True
+    dns_domains: str = ""
+    dns_label: str = "_volact._tcp"
+    dns_name: str = ""
+    dns_addresses: str = ""
+    dns_server: str = ""
+    dns_key_file: str = ""
+    ops_listen: str = "127.0.0.1:1690"
+    source_rate: int = 600
+    source_burst: int = 5000
+    record_cap: int = 2_000_000
+    networks: str = ""
+
+
+class ClientSettings(NamedTuple):
+    """Settings of the licensed machine; what slmgr sets for one product is not among them."""
+
+    dns_label: str = "_volact._tcp"
 
 
 HELP: "Mapping[str, Mapping[str, str]]" = {
+    "client": {
+        "dns_label": "under which label of a domain KMS hosts are looked for in DNS; hosts must publish under the same",
+    },
     "authority": {
         "listen": "address and port of the public HTTPS listener",
         "database": "URL of a PostgreSQL database; empty: SQLite in the role's folder",
@@ -86,10 +107,26 @@ HELP: "Mapping[str, Mapping[str, str]]" = {
         "log_level": "debug, info, warning or error",
         "tls_certificate": "PEM file of a certificate chain; empty: the self-made one",
         "tls_key": "PEM file of that certificate's private key",
+        "dns_publishing": "whether the host publishes itself in DNS, in the domains of dns_domains",
+        "dns_domains": "domains to publish in: DOMAIN [PRIORITY [WEIGHT]], ...; priority 0 and weight 100 if not given",
+        "dns_label": "the service's label in each domain",
+        "dns_name": "the host's name to publish; empty: the machine's own; without a dot it is completed by the domain",
+        "dns_addresses": "the host's addresses to publish, with commas; empty: those at which the machine is reached",
+        "dns_server": "HOST[:PORT] of the DNS server that takes updates; empty: the primary that the zone names",
+        "dns_key_file": "file of a TSIG key as `tsig-keygen` writes it; without one nothing is published",
+        "ops_listen": "loopback address and port of /health and /metrics; empty: none",
+        "source_rate": "new machines a minute that one source (an IPv4 address, an IPv6 /64) may bring in the long run; 0: no limit",
+        "source_burst": "new machines that one source may bring at once",
+        "record_cap": "most machines that the host keeps; 0: no limit",
+        "networks": "networks (192.0.2.0/24, 2001:db8::/32) whose machines alone are served, with commas; empty: all",
     },
 }
 
-ROLES: "Mapping[str, type]" = {"authority": AuthoritySettings, "kmshost": KmshostSettings}
+ROLES: "Mapping[str, type]" = {
+    "client": ClientSettings,
+    "authority": AuthoritySettings,
+    "kmshost": KmshostSettings,
+}
 
 
 class SettingInvalid(ValueError):
@@ -137,7 +174,8 @@ def source(
 
 def _typed(name: str, value: object, default: object, where: str) -> Any:  # noqa: ANN401
     wanted = type(default)
-    if isinstance(value, str) and wanted is int and value.isascii() and value.isdigit():
+    is_number = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS
+    if isinstance(value, str) and wanted is int and is_number:
         return int(value)
     if isinstance(value, str) and wanted is bool and value in ("true", "false"):
         return value == "true"
@@ -146,6 +184,7 @@ def _typed(name: str, value: object, default: object, where: str) -> Any:  # noq
     return value
 
 
+_MOST_DIGITS = 15
 _NAMES: "Mapping[type, str]" = {int: "a whole number", bool: "true or false", str: "a text"}
 
 
@@ -162,6 +201,10 @@ def _from_toml(path: "Path", defaults: "Mapping[str, object]") -> dict[str, Any]
         raise SettingInvalid(f"{path}: {error}") from None
     except UnicodeDecodeError:
         raise SettingInvalid(f"{path} is not UTF-8 text") from None
+    except ValueError:
+        raise SettingInvalid(
+            f"{path} holds a number that is too long"
+        ) from None  # tomllib leaves it to `int`
     values = {}
     for name, value in members.items():
         where = f"{path}, line {line_of(text, name)}"

@@ -2,6 +2,9 @@
 
 With ``--json`` standard output is exactly one JSON value, a refusal's problem document included. Errors are
 translated here and nowhere else: 0 done, 1 refused, 2 usage, 3 could not reach, 4 broken data (DESIGN section 5).
+
+A refusal may repeat what was typed, and that may be a product key, in any spelling and in any place. `Console` is told
+the words and hides the key in all that it refuses or remarks with; no command does that for itself (M8).
 """
 
 from __future__ import annotations
@@ -21,17 +24,23 @@ if TYPE_CHECKING:
 DONE, REFUSED, USAGE, UNREACHABLE, BROKEN = 0, 1, 2, 3, 4
 
 _KEY_LIKE = re.compile(
-    r"(?<![\w.-])(?!\d+(?![\w-]))"
+    r"(?<![\w.-])(?=[\d-]*[A-Za-z])"
     r"(?:(?:[0-9A-Za-z]{4,6}-){3,4}|[0-9A-Za-z]{19,21}-?)([0-9A-Za-z]{4,6})(?![\w-]|\.\w)"
 )
 """What may be a product key, mistyped ones included: four or five groups, or 23 characters and more in one (an
 activation id has 22); a number is none, for a key says its kind by a letter."""
-_TOKEN = re.compile(r"[^\s,'\"]+")
-_GROUP = re.compile(r"[0-9A-Za-z]{4,6}")
+_GROUP = r"[0-9A-Za-z]{4,6}"
 _FEWEST_GROUPS = 3
-_LONGEST_WORD = 20
-"""Characters, hyphens not counted: no word of ours is longer, and a key has 25."""
-_PUBLISHER = re.compile(r"[\w-]{43}", re.ASCII)
+_RUN = re.compile(
+    rf"(?<![0-9A-Za-z])(?:{_GROUP}(?:[^0-9A-Za-z]+{_GROUP}){{{_FEWEST_GROUPS},}}|[0-9A-Za-z]{{21,}})(?![0-9A-Za-z])"
+)
+"""What of a typed word may be a key: four groups and more, whatever stands between them, or one piece."""
+_TOKEN = re.compile(r"[^\s,'\"]+")
+_OF_AN_ID = 22
+_PUBLISHER = re.compile(r"(?<![\w-])[\w-]{43}(?![\w-])", re.ASCII)
+_IPV6 = re.compile(r"[0-9A-Fa-f]{4}(?::[0-9A-Fa-f]{4})+")
+_SHOWN_PART = 8
+"""Characters of a longer word of which an error shows the beginning, at least."""
 
 
 class Console:
@@ -41,9 +50,22 @@ class Console:
         json: whether standard output is one JSON value.
     """
 
-    def __init__(self, *, json: bool = False, out: TextIO | None = None, err: TextIO | None = None) -> None:
-        """Speak JSON or prose on `out` (standard output) and remarks on `err` (standard error)."""
+    def __init__(
+        self,
+        *,
+        json: bool = False,
+        words: Sequence[str] = (),
+        known: Callable[[], Collection[str]] = frozenset,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
+    ) -> None:
+        """Speak JSON or prose on `out` (standard output) and remarks on `err` (standard error).
+
+        `words` are what was typed: a key among them is never repeated. Those that are `known`, names of commands, are
+        no part of one.
+        """
         self.json = json
+        self._words, self._known = words, known
         self._out = out or sys.stdout
         self._err = err or sys.stderr
 
@@ -56,18 +78,30 @@ class Console:
         self._out.flush()
 
     def remark(self, text: str) -> None:
-        """Say something about the work on standard error."""
-        self._err.write(text.rstrip("\n") + "\n")
-        self._err.flush()
+        """Say something about the work on standard error; of a key among what was typed nothing but its last group."""
+        self._say(self._shown(text))
 
     def refuse(self, refusal: Refusal, exit_code: int = REFUSED, next_step: str = "") -> int:
         """Print a refusal and say its exit code; a key among the words that it repeats is not shown (M8)."""
-        shown = refusal._replace(detail=without_keys(refusal.detail))
-        next_step = next_step or shown.problem.next_step
+        extra = tuple((name, self._shown(value)) for name, value in refusal.extra)
+        shown = refusal._replace(detail=self._shown(refusal.detail), extra=extra)
+        next_step = self._shown(next_step or shown.problem.next_step)
         if self.json:
             self.answer({**shown.document(), "next": next_step}, "")
-        self.remark(f"{shown.code}: {shown}\n{next_step}")
+        self._say(f"{shown.code}: {without_keys(str(shown))}\n{next_step}")
         return exit_code
+
+    def _say(self, text: str) -> None:
+        self._err.write(text.rstrip("\n") + "\n")
+        self._err.flush()
+
+    def _shown(self, value: Any) -> Any:  # noqa: ANN401 - a text, or what a refusal carries: any JSON value
+        """The value as it is shown: each text in it without a key."""
+        if isinstance(value, str):
+            return without_typed(without_keys(value), self._words, self._known())
+        if isinstance(value, dict):
+            return {name: self._shown(member) for name, member in value.items()}
+        return [self._shown(one) for one in value] if isinstance(value, list) else value
 
 
 def without_keys(text: str) -> str:
@@ -76,29 +110,56 @@ def without_keys(text: str) -> str:
 
 
 def without_typed(text: str, words: Sequence[str], known: Collection[str] = ()) -> str:
-    """The text of a wrong call without those of its `words` that look like a key, or like the groups of one (M8).
+    """The text of an error without what of the typed `words` looks like a key, or like the groups of one (M8).
 
     Nothing else of it is touched, whatever it looks like. `known` words are no groups: names of commands.
     """
-    values = [word.partition("=")[2] if word.startswith("-") and "=" in word else word for word in words]
-    for word in sorted({*words, *values}, key=len, reverse=True):
-        if _may_be_key(word):
-            text = text.replace(word, "…").replace(" ".join(word.split()), "…")
-    tokens = {token for value in values for token in _TOKEN.findall(value)}
-    groups = sorted(token for token in tokens if _GROUP.fullmatch(token) and token not in known)
-    if len(groups) >= _FEWEST_GROUPS:
+    runs = sorted({run for word in words for run in _key_runs(word)}, key=len, reverse=True)
+    for run in runs:
+        for form in (run, " ".join(run.split())):
+            text = _without(text, form)
+    groups = {part for run in runs for part in re.findall(_GROUP, run)}
+    tokens = {token for word in words for token in _tokens(word)} - {*known}
+    if len(tokens) >= _FEWEST_GROUPS:
+        groups |= tokens
+    if groups:
         # A blank of another kind is written as \t or \n where a list of words is shown.
         begin = r"(?:(?<![0-9A-Za-z])|(?<=\\[tnrfv]))"
-        text = re.sub(rf"{begin}(?:{'|'.join(groups)})(?![0-9A-Za-z])", "…", text)
+        text = re.sub(
+            rf"{begin}(?:{'|'.join(sorted(groups))})(?![0-9A-Za-z])", "…", text, flags=re.IGNORECASE
+        )
     return text
 
 
-def _may_be_key(word: str) -> bool:
-    """Whether a word is long enough for a key, and is neither a number, nor a publisher id, nor a file's path."""
-    if len(word.replace("-", "")) <= _LONGEST_WORD or word.isdigit() or _PUBLISHER.fullmatch(word):
-        return False
-    parts = re.split(r"[^0-9A-Za-z]+", word)
-    return "/" not in word or all(len(part) <= 6 for part in parts)  # noqa: PLR2004 - a group, and one typed too much
+def _key_runs(word: str) -> list[str]:
+    """What of a word may be a key: no publisher id, number, activation id, IPv6 address or file's path is one."""
+    found = []
+    for match in _RUN.finditer(_PUBLISHER.sub(" ", word)):
+        run = match[0]
+        before = match.string[: match.start()]
+        is_path = "/" in run and (before.endswith(("/", ".")) or not any(one.isdigit() for one in run))
+        is_id = len(run) == _OF_AN_ID and run.isalnum() and run not in (run.upper(), run.lower())
+        is_number = not any(one.isalpha() for one in run)
+        if not (is_path or is_id or is_number or _IPV6.fullmatch(run)):
+            found.append(run)
+    return found
+
+
+def _tokens(word: str) -> list[str]:
+    """The parts of a word that may each be a group; an option is none, its value may be one."""
+    if word.startswith("--"):
+        word = word.partition("=")[2]
+    tokens = [token.strip("/@-.;:()[]{}") for token in _TOKEN.findall(word)]
+    return [token for token in tokens if re.fullmatch(_GROUP, token)]
+
+
+def _without(text: str, word: str) -> str:
+    """The text without a word, or without the beginning of it that an error shows of a long one."""
+    whole = text.lower()
+    for length in range(len(word), _SHOWN_PART - 1, -1):
+        if word[:length].lower() in whole:
+            return re.sub(re.escape(word[:length]), "…", text, flags=re.IGNORECASE)
+    return text
 
 
 def run(console: Console, command: Callable[[], int | None]) -> int:
@@ -166,6 +227,31 @@ def root_argument(text: str) -> tuple[str, dict[str, Any] | None]:
         raise BrokenData(f"{text[:80]}: {error.strerror}.", "not-readable") from None
     roots = trust.open_roots(members, str(trust.open_self_keyed(members, "root").document["pub"]))
     return roots.pub, roots.first
+
+
+def since_argument(text: str, now: int) -> int:
+    """A ``--since``: ``2h``, ``30m`` or ``7d`` before `now`, or an RFC 3339 time, which names its zone; seconds UTC.
+
+    Raises:
+        UsageError: if it is neither.
+    """
+    from datetime import datetime
+
+    from volact.protocol import policy
+
+    ago = policy.duration(text)
+    if ago is not None:
+        return now - ago
+    try:
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is None:
+            raise UsageError(f"{text[:40]!r} says no time zone.", "Append Z for UTC.")
+        return int(found.timestamp())
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"{text[:40]!r} is neither a span nor a time.",
+            "Give 2h, 30m, 7d, or a time: 2026-01-31T12:00:00Z.",
+        ) from None
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:

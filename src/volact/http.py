@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import re
 import secrets
 import signal
 import socket
@@ -42,6 +43,7 @@ LINGER = 5.0
 """Seconds for which a service answers on a port that it has moved away from."""
 _BACKLOG = 1024
 _MAX_PORT = 65535
+_LENGTH_DIGITS = 10
 _COLLECT_AT = 20_000, 20, 20
 
 _log = structlog.get_logger()
@@ -68,6 +70,14 @@ class Response(NamedTuple):
 def json_answer(body: bytes) -> Response:
     """A 200 with JSON that was made already."""
     return Response(200, JSON_HEADERS, body)
+
+
+def status_list(known: str, etag: str, content: Callable[[], bytes]) -> Response:
+    """A status list, or 304 if its `etag` is among those that are `known` by ``If-None-Match`` (RFC 9110, 13.1.2)."""
+    headers = [(b"etag", etag.encode("ascii")), (b"cache-control", b"no-cache")]
+    if etag in {tag.strip().removeprefix("W/") for tag in known.split(",")}:
+        return Response(304, headers, b"")
+    return Response(200, [(b"content-type", b"application/octet-stream"), *headers], content())
 
 
 def problem(refusal: Refusal) -> Response:
@@ -101,8 +111,24 @@ def refusal_of(error: BaseException) -> Refusal:
     return Refusal("internal", f"Correlation id {correlation}.", (("correlation", correlation),))
 
 
+def header(scope: Scope, wanted: bytes) -> str:
+    """A header's value; empty if it is not there."""
+    for name, value in scope["headers"]:
+        if name == wanted:
+            return str(value, "latin-1")
+    return ""
+
+
+def _announced(scope: Scope) -> int:
+    """How many bytes the body has by its Content-Length; -1 if that is not said."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and len(value) <= _LENGTH_DIGITS and value.isdigit():
+            return int(value)
+    return -1
+
+
 async def read_body(
-    receive: Receive, *, limit: int = MAX_BODY, seconds: float = BODY_SECONDS
+    scope: Scope, receive: Receive, *, limit: int = MAX_BODY, seconds: float = BODY_SECONDS
 ) -> bytes | Refusal:
     """The body of a request: at most `limit` bytes, whole within `seconds`."""
     task = asyncio.current_task()
@@ -119,8 +145,10 @@ async def read_body(
     try:
         message = await receive()
         parts: list[bytes] = [message.get("body", b"")]
-        length = len(parts[0])
-        while message.get("more_body") and length <= limit:
+        length, announced = len(parts[0]), _announced(scope)
+        # The server says only in a message of its own that nothing more comes; waiting for it costs a fifth of an
+        # empty request.
+        while message.get("more_body") and length != announced and length <= limit:
             message = await receive()
             parts.append(message.get("body", b""))
             length += len(parts[-1])
@@ -145,7 +173,7 @@ def listen_on(text: str) -> tuple[str, int]:
     """
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > _MAX_PORT:
+    if not colon or not host or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > _MAX_PORT:
         raise UsageError(f"{text[:100]!r} is no HOST:PORT to listen on.")
     return host, int(port)
 
@@ -182,7 +210,7 @@ def bind(host: str, port: int) -> socket.socket:
 class _Server(Server):
     """granian in this process, on a socket that is bound already."""
 
-    def __init__(self, app: App, listener: socket.socket, certificate: Path, key: Path) -> None:
+    def __init__(self, app: App, listener: socket.socket, certificate: Path | None, key: Path | None) -> None:
         super().__init__(
             app,
             interface=Interfaces.ASGINL,
@@ -212,20 +240,30 @@ def _rest_the_collector() -> None:
     gc.set_threshold(*_COLLECT_AT)
 
 
-class Service:
-    """An app that is served over TLS in this process; it can move to another socket while it runs."""
+class _Running(NamedTuple):
+    """A server that takes requests on a port, and the task that it runs in."""
 
-    def __init__(self, app: App, certificate: Path, key: Path) -> None:
-        """Serve `app` with a certificate.
+    server: _Server
+    serving: asyncio.Task[None]
+    port: int
+
+
+class Service:
+    """An app that is served over TLS in this process; it can move to another socket while it runs, and back."""
+
+    def __init__(self, app: App, certificate: Path | None = None, key: Path | None = None) -> None:
+        """Serve `app` with a certificate; without one in the clear, which is for loopback listeners alone.
 
         Raises:
             BrokenData: if the certificate or its key cannot be used, as `certificate.check` says.
         """
-        certificates.check(certificate, key)
+        if certificate is not None and key is not None:
+            certificates.check(certificate, key)
         self._app = app
         self._pair = certificate, key
-        self._serving: tuple[_Server, asyncio.Task[None]] | None = None
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._running: _Running | None = None
+        self._lingering: dict[int, tuple[_Running, asyncio.TimerHandle]] = {}
+        self._ending: dict[asyncio.Task[None], int] = {}
         self._stopping = asyncio.Event()
 
     async def listen(self, listener: socket.socket) -> None:
@@ -237,6 +275,7 @@ class Service:
         Raises:
             BrokenData: if the server cannot start; the one before goes on then.
         """
+        port = int(listener.getsockname()[1])
         try:
             server = _Server(self._app, listener, *self._pair)
         except (OSError, ValueError):
@@ -253,20 +292,38 @@ class Service:
         if not started.is_set():
             await serving
             raise BrokenData("The server did not start.", "internal")
-        before, self._serving = self._serving, (server, serving)
         serving.add_done_callback(self._ended)
-        if before:
-            leaving = asyncio.create_task(self._leave(*before))
-            self._leaving.add(leaving)
-            leaving.add_done_callback(self._leaving.discard)
+        self._use(_Running(server, serving, port))
 
-    async def _leave(self, server: _Server, serving: asyncio.Task[None]) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), LINGER)
-        await _stop(server, serving)
+    def return_to(self, port: int) -> bool:
+        """Go back to a port that was moved away from and still lingers; False if none does there."""
+        running, timer = self._lingering.get(port, (None, None))
+        if running is None or timer is None or running.serving.done():
+            return False
+        timer.cancel()
+        del self._lingering[port]
+        self._use(running)
+        return True
+
+    def leaving(self) -> frozenset[int]:
+        """The ports that were moved away from and are still this service's: nobody else can listen there yet."""
+        return frozenset((*self._lingering, *self._ending.values()))
+
+    def _use(self, running: _Running) -> None:
+        before, self._running = self._running, running
+        if before:
+            timer = asyncio.get_running_loop().call_later(LINGER, self._leave, before.port)
+            self._lingering[before.port] = before, timer
+
+    def _leave(self, port: int) -> None:
+        running, timer = self._lingering.pop(port)
+        timer.cancel()
+        ending = asyncio.create_task(_stop(running))
+        self._ending[ending] = port
+        ending.add_done_callback(self._ending.pop)
 
     def _ended(self, serving: asyncio.Task[None]) -> None:
-        if self._serving and self._serving[1] is serving:
+        if self._running and self._running.serving is serving:
             self._stopping.set()
 
     @contextlib.contextmanager
@@ -297,18 +354,24 @@ class Service:
             finally:
                 await self.stop()
 
+    async def until_stopping(self) -> None:
+        """Wait until it is to stop, or has to: what is in flight is then still being finished."""
+        await self._stopping.wait()
+
     async def stop(self) -> None:
         """Finish what is in flight, and take nothing more."""
         self._stopping.set()
-        if self._serving:
-            await _stop(*self._serving)
-        await asyncio.gather(*self._leaving)
+        for port in list(self._lingering):
+            self._leave(port)
+        if self._running:
+            await _stop(self._running)
+        await asyncio.gather(*self._ending)
 
 
-async def _stop(server: _Server, serving: asyncio.Task[None]) -> None:
-    server.stop()  # type: ignore[no-untyped-call]
+async def _stop(running: _Running) -> None:
+    running.server.stop()  # type: ignore[no-untyped-call]
     with contextlib.suppress(asyncio.CancelledError):
-        await serving
+        await running.serving
 
 
 async def serve(

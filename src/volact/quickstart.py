@@ -430,7 +430,7 @@ def activate(volact: Volact, name: str, publisher: Publisher) -> str:
 
 def main(arguments: list[str]) -> int:
     """The command line."""
-    say = Console(json="--json" in arguments)
+    say = Console(json="--json" in arguments, words=arguments)
     try:
         return console.run(say, lambda: _run(say, arguments))
     except SystemExit as stop:  # --help has been printed

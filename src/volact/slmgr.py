@@ -66,8 +66,8 @@ def usage() -> str:
     lines += [
         "",
         "PRODUCT is needed when several products are installed. - may stand for /.",
-        "Where a machine has a client and a KMS host, /ipk follows the key's kind; /dli, /dlv, /sprt, /sai, /sri",
-        "address the host (/dlv prints both), all others the client; --role says which, and a host's /ato and",
+        "Where a machine has a client and a KMS host, /ipk follows the key's kind; /dli, /dlv, /sprt, /sdns, /cdns,",
+        "/sai, /sri address the host (/dlv prints both), all others the client; --role says which, and a host's /ato and",
         "/xpr need it then. A client alone, or a host alone, is addressed without it.",
     ]
     return "\n".join([*lines, "Exit codes: 0 done, 1 refused, 2 usage, 3 could not reach, 4 broken data."])
@@ -76,7 +76,7 @@ def usage() -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run ``slmgr ...`` and say its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    out = Console(json="--json" in words)
+    out = Console(json="--json" in words, words=words, known=lambda: {*SWITCHES, *_ROLES})
     words = [word for word in words if word != "--json"]
     if not words or words[0] in ("/?", "-?", "-h", "--help", "/help"):
         out.answer({"switches": [f"/{name}" for name in SWITCHES]}, usage())
@@ -93,8 +93,8 @@ def _run(out: Console, words: list[str]) -> None:
     switch = SWITCHES.get(name)
     if switch is None:
         known = {f"/{one}": one for one in SWITCHES}
-        shown = repr(console.without_typed(first, words)[:40])
-        raise UsageError(f"There is no switch {shown}{config.nearest(f'/{name}', known)}.", "See `slmgr /?`.")
+        nearest = config.nearest(f"/{name}", known)
+        raise UsageError(f"There is no switch {first[:40]!r}{nearest}.", "See `slmgr /?`.")
     given = words[1:]
     if not switch.least <= len(given) <= switch.most + 1:
         raise UsageError(f"/{name} takes: {switch.words or 'nothing'}, and PRODUCT.", "See `slmgr /?`.")
@@ -145,7 +145,7 @@ def _role_of(name: str, switch: Switch, asked: str | None) -> str:
 def _both(out: Console) -> None:
     """`/dlv` on a machine with a KMS host: the host, then the products that are installed beside it."""
     host = _host_switches()
-    found = host.status()
+    found = host.status(detailed=True)
     products = [_all_of(row) for row in cli.rows()]
     text = [
         "\n".join([*host.lines(found), *host.details(found)]),
@@ -311,18 +311,38 @@ def _set_host(out: Console, words: list[str], product: str | None) -> None:
     if found.host is not None:
         prose = f"The KMS host of {name} is {found.host}."
     else:
-        prose = f"The KMS host of {name} is asked on port {found.port}; no host is set by name."
+        prose = f"The KMS hosts of {name} that DNS names are asked on port {found.port}; none is set by name."
     out.answer(_set_members(pub, name, found), prose)
 
 
 def _clear_host(out: Console, _words: list[str], product: str | None) -> None:
     pub, name, found = cli.client().clear_host(product)
-    out.answer(_set_members(pub, name, found), f"The KMS host of {name} is cleared.")
+    out.answer(_set_members(pub, name, found), f"The KMS host of {name} is cleared; hosts are found by DNS.")
+
+
+def _set_domain(out: Console, words: list[str], product: str | None) -> None:
+    pub, name, found = cli.client().set_domain(product, words[0])
+    prose = f"KMS hosts of {name} are looked for in {found.domain}."
+    if found.host is not None:
+        prose += f" The host set by hand, {found.host}, comes before them until `slmgr /ckms` clears both."
+    out.answer(_set_members(pub, name, found), prose)
+
+
+def _cache_host(out: Console, _words: list[str], product: str | None) -> None:
+    pub, name, found = cli.client().set_caching(product, caching=True)
+    out.answer(_set_members(pub, name, found), f"KMS host caching is enabled for {name}.")
+
+
+def _do_not_cache_host(out: Console, _words: list[str], product: str | None) -> None:
+    pub, name, found = cli.client().set_caching(product, caching=False)
+    out.answer(_set_members(pub, name, found), f"KMS host caching is disabled for {name}.")
 
 
 def _set_members(pub: str, name: str, found: Settings) -> dict[str, Any]:
-    members = {"publisher": pub, "product": name, "host": str(found.host) if found.host else None}
-    return {**members, "port": found.port, "renewal": found.renewal, "retry": found.retry}
+    host = str(found.host) if found.host else None
+    intervals = {"renewal": found.renewal, "retry": found.retry}
+    members = {"publisher": pub, "product": name, "host": host, "port": found.port, **intervals}
+    return {**members, "domain": found.domain or None, "caching": found.caching}
 
 
 def _set_retry(out: Console, words: list[str], product: str | None) -> None:
@@ -355,8 +375,19 @@ SWITCHES = {
     "dti": Switch("[FILE]", 0, 1, _question, "show the installation id; write the request to FILE"),
     "atp": Switch("TEXT|FILE", 1, 1, _apply, "apply a confirmation"),
     "skms": Switch("NAME[:PORT]", 1, 1, _set_host, "set the KMS host: NAME[:PORT], [IPv6]:PORT or :PORT"),
-    "ckms": Switch("", 0, 0, _clear_host, "forget the KMS host that was set"),
+    "skms-domain": Switch(
+        "DOMAIN", 1, 1, _set_domain, "set the one domain in which KMS hosts are looked for"
+    ),
+    "ckms": Switch(
+        "", 0, 0, _clear_host, "forget host, port and domain that were set: hosts are found by DNS"
+    ),
+    "skhc": Switch("", 0, 0, _cache_host, "ask the KMS host that answered last first; that is the default"),
+    "ckhc": Switch("", 0, 0, _do_not_cache_host, "begin every try with a query of DNS"),
     "sprt": Switch("PORT", 1, 1, None, "set the port of the KMS host here", "set_port", host_first=True),
+    "sdns": Switch("", 0, 0, None, "publish the KMS host here in DNS", "publish", host_first=True),
+    "cdns": Switch(
+        "", 0, 0, None, "do not publish it, and withdraw what is published", "do_not_publish", host_first=True
+    ),
     "sai": Switch(
         "MINUTES",
         1,

@@ -42,9 +42,15 @@ class Terminal:
         self.facts(PARTS)
         monkeypatch.setenv("VOLACT_HOME", str(folder / "home"))
         monkeypatch.setenv("VOLACT_MACHINE_FACTS", str(folder / "facts.json"))
+        self.resolver("")
+        monkeypatch.setenv("VOLACT_LAB_RESOLVER", str(folder / "resolv.conf"))
 
     def facts(self, parts: dict[str, Any]) -> None:
         (self.folder / "facts.json").write_text(json.dumps(parts))
+
+    def resolver(self, text: str) -> None:
+        """Set up the machine's name servers; at first it has none."""
+        (self.folder / "resolv.conf").write_text(text)
 
     def file(self, name: str, data: bytes) -> str:
         path = self.folder / name

@@ -4,7 +4,7 @@ Independent of `volact.kmshost`: what it says follows PROTOCOL.md alone, so that
 together.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,7 +29,10 @@ class KmsHost:
         proofs: the same for ``GET /v1/host``.
         checkins: those that came.
         gets: how often it was asked to prove itself.
+        lists: how often it was asked for the status list.
+        list: the list that it holds, or what it answers instead; `pair` is what its leases say of it.
         calls: the addresses at which it was called.
+        untils: when each of these tries must be over.
         down: whether nobody answers.
     """
 
@@ -46,8 +49,12 @@ class KmsHost:
         self.proofs: list[Any] = []
         self.checkins: list[Document] = []
         self.calls: list[tuple[str, int]] = []
-        self.gets = 0
+        self.untils: list[float] = []
+        self.gets = self.lists = 0
+        self.list: Any = Refusal("not-found")
+        self.pair = (0, 0)
         self.down = False
+        self.ip = "192.0.2.1"
         self.delegate(products, **delegation)
         self.document = self.host_document()
 
@@ -100,7 +107,7 @@ class KmsHost:
             "ren": self.renewal,
             "rty": self.retry,
             "cnt": self.count,
-            "sver": [0, 0],
+            "sver": list(self.pair),
         }
         return self.chained(self.key.sign("lease", self.publisher.claims(**{**claims, **other})))
 
@@ -125,6 +132,12 @@ class KmsHost:
         self.gets += 1
         return self._as_answer(self.proofs.pop(0) if self.proofs else self.proof())
 
+    def listed(self) -> Answer:
+        self.lists += 1
+        if isinstance(self.list, bytes):
+            return Answer(200, {}, self.list)
+        return self._as_answer(self.list)
+
     def posted(self, body: bytes) -> Answer:
         checkin = trust.open_self_keyed(trust.read_bundle(body), "checkin").document
         self.checkins.append(checkin)
@@ -140,7 +153,8 @@ class KmsHost:
             return Answer(answer.problem.status, {}, jws.write_json(answer.document()))
         return answer if isinstance(answer, Answer) else Answer(200, {}, jws.write_json(answer))
 
-    def __call__(self, name: str, port: int) -> "Connection":
+    def __call__(self, name: str, port: int, until: float, ips: Sequence[str] | None = None) -> "Connection":
+        self.untils.append(until)
         self.calls.append((name, port))
         return Connection(self)
 
@@ -151,6 +165,7 @@ class Connection:
     def __init__(self, host: KmsHost) -> None:
         self._host = host
         self.key = ""
+        self.ip = host.ip
 
     def __enter__(self) -> Self:
         return self
@@ -158,9 +173,13 @@ class Connection:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def get(self, path: str) -> Answer:
-        assert path == "/v1/host"
+    def get(self, path: str, *, most: int | None = None) -> Answer:
         self._there()
+        if path == "/v1/status":
+            assert most
+            assert most > 64 * 1024 * 1024
+            return self._host.listed()
+        assert path == "/v1/host"
         self.key = self._host.tls_key
         return self._host.got()
 

@@ -7,6 +7,7 @@ from typing import Any, Self
 import pytest
 
 from client.kms_server import HOST, KmsHost
+from client.names import Records
 from client.publisher import EPOCH, PRODUCT, Publisher, request_of
 from volact.calls import Answer
 from volact.client import folder
@@ -87,9 +88,11 @@ class Authority:
         self.list = publisher.status_list()
         self.list_headers: list[dict[str, str]] = []
         self.down = False
+        self.untils: list[float] = []
         self.acts: dict[str, str] = {}
 
-    def __call__(self, url: str, pins: Sequence[str]) -> "Authority":
+    def __call__(self, url: str, pins: Sequence[str], until: float) -> "Authority":
+        self.untils.append(until)
         self.called = (url, tuple(pins))
         return self
 
@@ -133,6 +136,7 @@ class Machine:
         self.kms = KmsHost(publisher)
         self.kms.clock = self.clock.now
         self.told: list[Event] = []
+        self.dns = Records()
         self.chance = 0.5
         self.around = Surroundings(
             clock=lambda _lab: self.clock,
@@ -141,6 +145,8 @@ class Machine:
             chance=lambda: self.chance,
             call_host=self.kms,  # type: ignore[arg-type]  # likewise
             tell=self.told.append,
+            names=self.dns.open,  # type: ignore[arg-type]  # likewise
+            has_route=lambda _ip: True,
         )
         self.store = Store(str(home), patience=0.2)
         self.client = Client(self.store, self.around)

@@ -21,8 +21,8 @@ class Service:
         self.machine = machine
         self.reports: list[str] = []
 
-    def tick(self, *, at_start: bool = False) -> None:
-        running.tick(self.machine.client, self._report, at_start=at_start)
+    def tick(self, *, at_start: bool = False, may_hold_back: bool = False) -> None:
+        running.tick(self.machine.client, self._report, at_start=at_start, may_hold_back=may_hold_back)
 
     def _report(self, where: str, error: Exception) -> None:
         self.reports.append(f"{where}: {getattr(error, 'refusal', None) and error.refusal.code}")  # type: ignore[attr-defined]

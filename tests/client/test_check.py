@@ -152,7 +152,7 @@ def test_a_product_s_grant_serves_no_other_product(machine: Machine) -> None:
 
 def test_a_store_of_a_newer_version_says_so(machine: Machine) -> None:
     signer, state = machine.store.state(machine.publisher.pub) or pytest.fail("it has no state")
-    payload = jws.write_json({**json.loads(state.payload()), "v": 3, "more": 1})
+    payload = jws.write_json({**json.loads(state.payload()), "v": 4, "more": 1})
     bundle = {"token": signer.sign_payload(NAME, payload), "jwk": signer.jwk.members()}
     machine.file("state.json").write_bytes(jws.write_json(bundle))
     assert checked(machine)[:2] == (0, "store-newer")
@@ -171,7 +171,7 @@ def test_a_state_that_the_version_before_leases_wrote_is_read(machine: Machine) 
     machine.file("state.json").write_bytes(jws.write_json(bundle))
     assert checked(machine).licensed
     machine.client.activate()
-    assert json.loads(machine.store.state(machine.publisher.pub)[1].payload())["v"] == 2  # type: ignore[index]
+    assert json.loads(machine.store.state(machine.publisher.pub)[1].payload())["v"] == 3  # type: ignore[index]
 
 
 @pytest.mark.parametrize("drop", ["clock", "products", "pair", "v"])

@@ -230,11 +230,20 @@ def test_no_host_makes_a_client_call_out_of_the_bounds(
 
 
 @pytest.mark.parametrize(
-    ("asked", "waits"), [(7199, 7200), (7201, 7201), (7 * DAY, 7 * DAY), (7 * DAY + 1, 7 * DAY)]
+    ("asked", "chance", "waits"),
+    [
+        (6479, 0.0, 6480),
+        (6481, 0.0, 6481),
+        (7200, 0.5, 7920),
+        (7 * DAY, 0.0, 7 * DAY),
+        (7 * DAY + 1, 0.0, 7 * DAY),
+        (7 * DAY + 1, 1.0, int(7.7 * DAY)),
+    ],
 )
 def test_a_host_s_retry_after_is_kept_up_to_the_renewal_interval(
-    machine: Machine, asked: int, waits: int
+    machine: Machine, asked: int, chance: float, waits: int
 ) -> None:
+    machine.chance = chance
     machine.kms.refuse("busy", retry_after=asked)
     refused("busy", machine.client.activate)
     assert machine.record().next_try == EPOCH + waits
@@ -287,17 +296,6 @@ def test_an_unproved_server_is_believed_nothing_else(machine: Machine, code: str
     refused("host-untrusted", machine.client.activate)
     assert machine.kms.checkins == []
     assert machine.cmid() == cmid
-
-
-def test_without_a_host_nothing_is_tried_by_itself_and_asking_says_so(tmp_path: Path) -> None:
-    machine = made(tmp_path, host=None)
-    service = Service(machine)
-    service.tick(at_start=True)
-    assert service.reports == []
-    refused("host-not-found", machine.client.activate)
-    machine.client.set_host(None, ":1700")
-    refused("host-not-found", machine.client.activate)
-    assert (machine.kms.calls, log(machine)) == ([], [])
 
 
 def test_a_product_that_the_delegation_does_not_name_is_not_asked_for(tmp_path: Path) -> None:

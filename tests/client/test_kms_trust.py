@@ -52,7 +52,9 @@ def machine(tmp_path: Path, publisher: Publisher, server: KmsServer) -> Machine:
 def connected(machine: Machine, server: KmsServer) -> Machine:
     machine.kms = server.host
     machine.around = machine.around._replace(
-        call_host=lambda name, port: HostCaller(name, port, connect=TIMEOUT, read=TIMEOUT, whole=2 * TIMEOUT)
+        call_host=lambda name, port, _until, _ips: HostCaller(
+            name, port, connect=TIMEOUT, read=TIMEOUT, whole=2 * TIMEOUT
+        )
     )
     machine.client = Client(machine.store, machine.around)
     machine.install()

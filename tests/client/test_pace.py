@@ -56,7 +56,9 @@ def test_a_clock_ahead_of_every_lease_s_end_calls_at_the_retry_interval(
     leased.clock.turn(200 * DAY)
     service.tick()
     assert len(leased.kms.checkins) == before + 1
-    pass_(service, asked[0], right)
+    near = asked[0] // MINUTE * MINUTE
+    pass_(service, near, right, every=MINUTE)
+    pass_(service, asked[0] - near, right)
     assert len(leased.kms.checkins) == before + 1
     assert leased.standing().reason == "lease-ended"
     pass_(service, asked[1] - asked[0], right)
@@ -69,14 +71,14 @@ def test_a_clock_that_is_put_right_is_licensed_at_the_next_try(leased: Machine) 
     leased.kms.clock = right.now
     service, before = Service(leased), len(leased.kms.checkins)
     leased.clock.turn(200 * DAY)
-    pass_(service, 2 * HOUR, right)
+    pass_(service, 2 * HOUR, right, every=MINUTE)
     assert len(leased.kms.checkins) <= before + 2
     leased.clock.turn(-200 * DAY)
     pass_(service, TICK, right)
     found = leased.standing()
     assert (found.state, found.warn, found.end) == (1, "", leased.clock.wall + 180 * DAY)
     before = len(leased.kms.checkins)
-    pass_(service, 2 * HOUR, right)
+    pass_(service, 2 * HOUR, right, every=MINUTE)
     assert len(leased.kms.checkins) == before
 
 
@@ -93,6 +95,63 @@ def test_a_clock_almost_at_the_lease_s_end_calls_no_sooner_than_after_a_quarter_
     assert len(leased.kms.checkins) == before + 1
     pass_(service, TICK, right)
     assert len(leased.kms.checkins) == before + 2
+
+
+# A clock that comes in doubt (PROTOCOL section 8: renew at once)
+
+
+@pytest.mark.parametrize("reboot", [False, True])
+@pytest.mark.parametrize(
+    ("ran", "at"), [(0, 900), (595, 900), (605, 900), (895, 900), (900, 900), (DAY, DAY)]
+)
+def test_a_clock_that_is_turned_back_is_renewed_once_and_at_once(
+    leased: Machine, ran: int, at: int, reboot: bool
+) -> None:
+    """At the first tick after it, but not within a quarter of an hour of a grant.
+
+    A reboot loses the running time that was not saved yet.
+    """
+    right = HandClock()
+    leased.kms.clock = right.now
+    service, before = Service(leased), len(leased.kms.checkins)
+    pass_(service, ran, right, every=ran or 1)
+    leased.clock.turn(-300 * DAY)
+    if reboot:
+        leased.clock.off(0)
+    service.tick()
+    assert len(leased.kms.checkins) == before + (ran >= at)
+    rest = at - (0 if reboot and ran < at else ran)
+    pass_(service, rest // MINUTE * MINUTE, right, every=MINUTE)
+    pass_(service, rest % MINUTE, right)
+    assert len(leased.kms.checkins) == before + 1
+    pass_(service, 3 * HOUR, right, every=MINUTE)
+    assert len(leased.kms.checkins) == before + 1
+
+
+def test_a_clock_that_is_about_an_hour_behind_does_not_call_in_a_row(leased: Machine) -> None:
+    """It was there at the last answer: that it is a second more or less behind is nothing new."""
+    right = HandClock()
+    leased.kms.clock = right.now
+    leased.clock.turn(-HOUR)
+    leased.client.activate()
+    service, before = Service(leased), len(leased.kms.checkins)
+    for number in range(120):
+        leased.clock.turn(-1 if number % 2 == 0 else 1)
+        pass_(service, MINUTE, right, every=MINUTE)
+    assert len(leased.kms.checkins) == before
+
+
+def test_a_clock_that_jumps_to_and_fro_calls_no_sooner_than_a_quarter_of_an_hour_after_a_grant(
+    leased: Machine,
+) -> None:
+    right = HandClock()
+    leased.kms.clock = right.now
+    service, before = Service(leased), len(leased.kms.checkins)
+    for _ in range(60):
+        for jump in (-DAY, DAY):
+            leased.clock.turn(jump)
+            pass_(service, 30, right, every=30)
+    assert len(leased.kms.checkins) - before <= 4
 
 
 # A disk that is full or read-only
@@ -182,7 +241,7 @@ def test_a_refusal_that_cannot_be_noted_rests_too(machine: Machine, monkeypatch:
     machine.kms.down = True
     Disk(monkeypatch, "write_state")
     service = Service(machine)
-    pass_(service, 2 * HOUR)
+    pass_(service, 2 * HOUR, every=MINUTE)
     assert len(machine.kms.calls) == 1
 
 
@@ -195,13 +254,13 @@ def test_a_status_list_that_cannot_be_noted_is_not_asked_for_in_a_row(
     machine.authority.down = True
     machine.clock.run(DAY)
     disk = Disk(monkeypatch, "write_state")
-    pass_(service, 2 * HOUR)
+    pass_(service, 2 * HOUR, every=MINUTE)
     assert len(machine.authority.list_headers) == before + 1
     disk.free()
     machine.authority.down = False
-    pass_(service, TICK)
+    pass_(service, MINUTE, every=MINUTE)
     assert len(machine.authority.list_headers) == before + 2
-    pass_(service, 2 * HOUR)
+    pass_(service, 2 * HOUR, every=MINUTE)
     assert len(machine.authority.list_headers) == before + 2
 
 
@@ -282,7 +341,7 @@ def test_a_folder_that_cannot_be_written_is_tried_at_each_tick_and_no_sooner(
     service.look()
     assert told == []
     leased.kms.down = True
-    leased.clock.run(8 * DAY)
+    leased.clock.run(181 * DAY)  # in need of a lease
     eyes.seconds += 5
     service.look()
     assert told == [PRODUCT]

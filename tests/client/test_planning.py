@@ -18,6 +18,7 @@ from volact.client.planning import (
     Rest,
     Surface,
     bounded,
+    held_back,
     is_another,
     may_wake,
     next_action,
@@ -77,8 +78,8 @@ def test_nothing_is_done_about_what_stands_or_was_taken_away(situation: Situatio
         (EPOCH - 1, "activate"),
         (EPOCH, "activate"),
         (EPOCH + 1, "wait"),
-        (EPOCH + 7 * DAY, "wait"),
-        (EPOCH + 7 * DAY + 1, "activate"),
+        (EPOCH + int(7.7 * DAY), "wait"),
+        (EPOCH + int(7.7 * DAY) + 1, "activate"),
     ],
 )
 def test_the_next_try_is_waited_for_unless_a_wrong_clock_planned_it(next_try: int, action: str) -> None:
@@ -109,17 +110,36 @@ def test_tries_are_spread_by_a_tenth(chance: float, seconds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "seconds"),
-    [(7199, 7200), (7200, 7200), (7201, 7201), (7 * DAY, 7 * DAY), (7 * DAY + 1, 7 * DAY)],
+    ("asked", "chance", "seconds"),
+    [
+        (6479, 0.0, 6480),
+        (6480, 0.0, 6480),
+        (6481, 0.0, 6481),
+        (7200, 0.0, 7200),
+        (7200, 0.5, 7920),
+        (7200, 1.0, 8640),  # F37's 2 h 24 min
+        (6545, 0.5, 7200),
+        (6546, 1.0, 7920),
+        (6602, 1.0, 7923),
+        (100, 1.0, 7920),
+        (DAY, 1.0, DAY + 17280),
+        (7 * DAY - 1, 0.0, 7 * DAY - 1),
+        (7 * DAY, 0.0, 7 * DAY),
+        (7 * DAY + 1, 0.0, 7 * DAY),
+        (7 * DAY, 1.0, int(7.7 * DAY)),
+        (100 * DAY, 1.0, int(7.7 * DAY)),
+    ],
 )
-def test_a_server_s_wait_is_kept_up_to_the_renewal_interval(asked: int, seconds: int) -> None:
-    assert retry_after(USUAL, asked, 0.5) == seconds
+def test_a_server_s_wait_is_kept_up_to_the_renewal_interval_and_spread_upwards(
+    asked: int, chance: float, seconds: int
+) -> None:
+    assert retry_after(USUAL, asked, chance) == seconds
 
 
 @given(st.floats(0, 1), st.integers(0, 100 * DAY))
 def test_no_try_comes_sooner_than_the_spread_or_the_server_allows(chance: float, asked: int) -> None:
     found = retry_after(USUAL, asked, chance)
-    assert 0.9 * 2 * HOUR <= found <= 7 * DAY
+    assert 0.9 * 2 * HOUR <= found <= 7.7 * DAY
     assert found >= min(asked, 7 * DAY)
 
 
@@ -173,9 +193,20 @@ def test_changed_hardware_and_a_clock_that_came_in_doubt_renew_at_once() -> None
     """M9, PROTOCOL section 8; after a failure at the retry interval, as everything."""
     changed = LEASED._replace(hardware=machine.CHANGED, changed=EPOCH)
     for situation, doubtful in ((changed, False), (LEASED._replace(doubtful=True), True)):
-        assert due(situation, 1, next_try=7 * DAY, heard=EPOCH, doubtful=doubtful) == "activate"
+        assert due(situation, 900, next_try=7 * DAY, heard=EPOCH, doubtful=doubtful) == "activate"
+        assert due(situation, 1, next_try=7 * DAY, doubtful=doubtful) == "activate"
         failed = "count-insufficient"
         assert due(situation, 1, next_try=2 * HOUR, failed=failed, heard=EPOCH, doubtful=doubtful) == "wait"
+
+
+@pytest.mark.parametrize(
+    ("after", "action"), [(0, "wait"), (899, "wait"), (900, "activate"), (901, "activate")]
+)
+def test_a_clock_that_came_in_doubt_does_not_call_within_a_quarter_of_an_hour_of_a_grant(
+    after: int, action: str
+) -> None:
+    doubt = LEASED._replace(doubtful=True)
+    assert due(doubt, after, next_try=7 * DAY, heard=EPOCH, doubtful=True) == action
 
 
 @pytest.mark.parametrize("situation", [LEASED._replace(lease_end=EPOCH), LEASED._replace(blocked=EPOCH)])
@@ -199,15 +230,41 @@ def test_a_renewal_that_a_wrong_clock_planned_is_made_now(ahead: int, action: st
     [
         ("host-unreachable", "activate"),
         ("host-untrusted", "activate"),
+        ("host-not-found", "activate"),
         ("count-insufficient", "wait"),
         ("host-not-activated", "wait"),
         ("", "wait"),
     ],
 )
-def test_another_network_or_a_resume_tries_again_what_did_not_reach_the_host(
+def test_another_network_or_a_resume_tries_again_what_did_not_reach_the_host_and_needs_it(
     failed: str, action: str
 ) -> None:
-    assert due(LEASED, 1, next_try=2 * HOUR, failed=failed, heard=EPOCH, woken=True) == action
+    for situation, after in ((Situation(started=EPOCH), 1), (LEASED, 150 * DAY)):
+        found = due(situation, after, next_try=after + HOUR, failed=failed, heard=EPOCH, woken=True)
+        assert found == action
+    for after in (1, 150 * DAY - 1):
+        assert due(LEASED, after, next_try=after + HOUR, failed=failed, heard=EPOCH, woken=True) == "wait"
+
+
+def test_a_key_that_waits_for_the_network_is_activated_when_it_is_there_also_over_a_lease() -> None:
+    asks = Asking(KEY, USUAL, EPOCH + HOUR, "authority-unreachable")
+    found = standing(LEASED, Policy(), EPOCH)
+    assert next_action(found, Policy(), EPOCH, asks, list_checked=None, woken=True).name == "activate"
+
+
+@pytest.mark.parametrize(("chance", "held"), [(0.0, 0), (0.5, HOUR), (1.0, 2 * HOUR)])
+def test_what_became_due_while_the_machine_was_off_is_put_off_within_the_retry_interval(
+    chance: float, held: int
+) -> None:
+    """K6: a building whose power comes back is no storm."""
+    asks = Asking(HOST, USUAL, EPOCH, "", EPOCH - 7 * DAY)
+    licensed = standing(LEASED, Policy(), EPOCH)
+    assert held_back(licensed, EPOCH, asks, chance) == held
+    assert held_back(licensed, EPOCH - 1, asks, chance) == 0, "not due yet"
+    assert held_back(licensed, EPOCH, asks._replace(next_try=None), chance) == 0
+    assert held_back(licensed, EPOCH, asks._replace(way=KEY), chance) == 0
+    for situation, after in ((Situation(started=EPOCH), 0), (LEASED, 150 * DAY), (LEASED, 180 * DAY)):
+        assert held_back(standing(situation, Policy(), EPOCH + after), EPOCH + after, asks, chance) == 0
 
 
 @pytest.mark.parametrize(("chance", "seconds"), [(0.0, 544_320), (0.5, 604_800), (1.0, 665_280)])

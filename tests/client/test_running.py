@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,13 +12,15 @@ import pytest
 from client.kms_server import HOST
 from client.machine import FOREIGN, PARTS, HandClock, Machine
 from client.publisher import EPOCH, PRODUCT, Publisher
-from client.service import Service
-from volact.client import running
+from client.service import Service, made
+from volact.client import installation, running
 from volact.client.client import Client
 from volact.client.planning import Surface, is_another
+from volact.client.store import LOCK_TICK, Store
 from volact.clock import ClockInvalid
+from volact.facts import Facts
 from volact.protocol.policy import DAY, HOUR
-from volact.protocol.problems import Refusal
+from volact.protocol.problems import Refusal, Refused
 
 
 @pytest.fixture
@@ -174,7 +177,7 @@ def test_a_laboratory_whose_clock_says_no_time_does_not_stop_the_others(tmp_path
         service.look()
         eyes.run(5)
     assert len(machine.authority.requests) == 1
-    assert sorted(reports) == sorted(["com.example.cam", *[other.publisher.pub] * 3])
+    assert sorted(reports) == sorted([PRODUCT, "com.example.cam", *[other.publisher.pub] * 3])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -189,6 +192,99 @@ def test_a_service_stops_when_it_is_told(service: Service, number: int) -> None:
             signal.signal(one, handler)
         timer.join()
     assert service.machine.standing().licensed
+
+
+# One lock for one try: a host that does not answer stops neither other products nor other commands
+
+OTHER = "com.example.cam"
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Machine:
+    """Two products of one publisher, with one host, which serves both."""
+    machine = made(tmp_path)
+    machine.install(OTHER)
+    machine.kms.delegate((PRODUCT, OTHER))
+    machine.kms.document = machine.kms.host_document()
+    machine.client.set_host(OTHER, HOST)
+    return machine
+
+
+def asked(machine: Machine) -> list[str]:
+    return [one["prd"] for one in machine.kms.checkins]
+
+
+def test_the_lock_is_let_go_between_two_tries(two: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[list[str]] = []
+
+    def others_turn(seconds: float) -> None:
+        assert seconds > LOCK_TICK
+        with Store(str(two.home), patience=0).writing():
+            turns.append(asked(two))
+
+    monkeypatch.setattr(running, "time", SimpleNamespace(sleep=others_turn))
+    two.kms.too_few()
+    Service(two).tick(at_start=True)
+    first, second = asked(two)
+    assert {first, second} == {PRODUCT, OTHER}
+    assert turns == [[first]]
+    assert two.standing(second).licensed
+    Service(two).tick()
+    assert len(turns) == 1, "what has nothing to ask takes no turn of its own"
+
+
+def test_each_try_has_a_time_of_its_own_and_one_that_asks_twice_has_the_same(
+    two: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`identity-cloned` is asked again at once, as a new machine."""
+    ends = iter(range(1, 9))
+    monkeypatch.setattr(installation, "end_of_try", lambda: next(ends))
+    two.kms.refuse("identity-cloned")
+    Service(two).tick(at_start=True)
+    assert two.kms.untils == [1, 1, 2]
+
+
+def test_an_activation_and_the_list_after_it_are_one_try(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = iter(range(1, 9))
+    monkeypatch.setattr(installation, "end_of_try", lambda: next(ends))
+    service.tick(at_start=True)
+    assert service.machine.authority.untils == [1, 1]
+
+
+@pytest.mark.parametrize("woken", [False, True])
+def test_a_start_or_wake_whose_tick_does_not_get_through_tries_no_product_twice(
+    two: Machine, monkeypatch: pytest.MonkeyPatch, woken: bool
+) -> None:
+    """Another command takes the lock after the first product, and holds it for long."""
+    eyes = Eyes()
+    told: list[str] = []
+    watch = running.Watch(two.client, eyes)
+    service = running.Service(two.client, lambda where, _: told.append(where), watch, lambda: eyes.running)
+    two.kms.down = True
+    if woken:
+        service.look()
+        assert len(two.kms.calls) == 2
+        eyes.network = b"office"
+        eyes.run(60)
+    before = len(two.kms.calls)
+    original, steps = Store.writing, iter([True, False, True, True])
+
+    def writing(store: Store) -> Any:
+        if not next(steps):
+            raise Refused(Refusal("in-use"))
+        return original(store)
+
+    monkeypatch.setattr(Store, "writing", writing)
+    service.look()
+    assert len(two.kms.calls) == before + 1
+    assert told[-1] == str(two.home)
+    eyes.run(5)
+    service.look()
+    assert len(two.kms.calls) == before + 2
+    first, second = told[before], told[before + 2]
+    assert {first, second} == {PRODUCT, OTHER}
 
 
 # What makes a tick early (K6: network change or resume wakes it)
@@ -221,6 +317,52 @@ def test_a_resume_or_another_network_is_noticed_at_most_once_a_minute(service: S
     eyes.run(1)
     eyes.network = b"home"
     assert watch.woken()
+
+
+@pytest.mark.parametrize(
+    ("jump", "early"), [(5, False), (6, True), (-5, False), (-6, True), (DAY, True), (-DAY, True)]
+)
+def test_a_clock_that_is_moved_makes_a_tick_at_the_next_look(tmp_path: Path, jump: int, early: bool) -> None:
+    machine = made(tmp_path)
+    eyes = Eyes()
+    service = running.Service(
+        machine.client, lambda *_: None, running.Watch(machine.client, eyes), lambda: eyes.running
+    )
+    for _ in range(2):
+        service.look()
+    seen: list[bool] = []
+
+    def facts(lab: bool) -> Facts:
+        seen.append(lab)
+        return machine.facts
+
+    machine.client.around = machine.around._replace(facts=facts)
+    for _ in range(4):
+        machine.clock.run(1)
+        eyes.run(1)
+        service.look()
+    assert not seen, "a clock that runs is not moved"
+    machine.clock.turn(jump)
+    for _ in range(2):
+        service.look()
+        assert bool(seen) is early
+    assert len(seen) == early
+
+
+def test_a_laboratory_s_clock_that_says_no_time_did_not_move(tmp_path: Path) -> None:
+    machine = made(tmp_path)
+    now = machine.clock.now
+
+    def no_time() -> int:
+        raise ClockInvalid("no time")
+
+    watch = running.Watch(machine.client, Eyes())
+    machine.clock.now = no_time  # type: ignore[method-assign]
+    assert not watch.clock_moved()
+    machine.clock.now = now  # type: ignore[method-assign]
+    assert not watch.clock_moved()
+    machine.clock.now = no_time  # type: ignore[method-assign]
+    assert not running.Watch(machine.client, Eyes()).clock_moved()
 
 
 def test_a_wake_tries_again_what_did_not_reach_its_host_and_nothing_else(tmp_path: Path) -> None:

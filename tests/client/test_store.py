@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,8 @@ from volact.client.store import Store
 from volact.protocol import jws
 from volact.protocol.problems import BrokenData, Refused
 
-STEPS = ("fsync", "replace", "unlink", "mkdir", "fchmod")
+STEPS = ("replace", "unlink", "mkdir", "fchmod")
+"""What changes the disk. A flush changes nothing that a program which is killed leaves behind."""
 KILLED = 77
 
 
@@ -59,6 +61,17 @@ def at_each_step(prepare: Callable[[int], Machine], work: Callable[[Machine], An
     pytest.fail("it never ends")
 
 
+def copies(tmp_path: Path, publisher: Publisher, ready: Callable[[Machine], Any]) -> Callable[[int], Machine]:
+    """Machines that start from the same files, which are made `ready` once."""
+    ready(Machine(tmp_path / "first", publisher))
+
+    def make(step: int) -> Machine:
+        shutil.copytree(tmp_path / "first", tmp_path / str(step))
+        return Machine(tmp_path / str(step), publisher)
+
+    return make
+
+
 def leftovers(machine: Machine) -> list[Path]:
     return [path for path in machine.home.rglob(".*") if path.name != ".lock"]
 
@@ -67,18 +80,16 @@ def leftovers(machine: Machine) -> list[Path]:
 def prepare(tmp_path: Path) -> Callable[[int], Machine]:
     publisher = Publisher()
 
-    def make(step: int) -> Machine:
-        machine = Machine(tmp_path / str(step), publisher)
+    def ready(machine: Machine) -> None:
         machine.install(forget_key=False)
         machine.client.install_key(publisher.key().text())
-        return machine
 
-    return make
+    return copies(tmp_path, publisher, ready)
 
 
 def test_an_activation_that_is_killed_is_done_or_can_be_repeated(prepare: Callable[[int], Machine]) -> None:
     machines = at_each_step(prepare, lambda machine: machine.client.activate())
-    assert len(machines) > 20
+    assert len(machines) > 12
     assert machines[-1].standing().licensed
     for machine in machines:
         assert machine.standing().state in (1, 2)
@@ -147,8 +158,10 @@ def test_a_renewal_that_is_killed_keeps_a_lease_and_can_be_repeated(tmp_path: Pa
     """At every step of it, the old lease or the new one is in force; also where the identity changes (row 5)."""
     publisher = Publisher()
 
+    make = copies(tmp_path, publisher, Machine.leased)
+
     def ready(step: int) -> Machine:
-        machine = Machine(tmp_path / str(step), publisher).leased()
+        machine = make(step)
         if told == "identity-cloned":
             machine.kms.refuse("identity-cloned")
         return machine
@@ -244,7 +257,9 @@ def test_a_label_that_is_not_complete_or_newer_is_refused(prepare: Callable[[int
 
 
 def test_a_state_of_another_identity_is_refused(prepare: Callable[[int], Machine], tmp_path: Path) -> None:
-    machine, other = prepare(0), prepare(1)
+    machine = prepare(0)
+    other = Machine(tmp_path / "other", machine.publisher)
+    other.install()
     machine.file("state.json").write_bytes(other.file("state.json").read_bytes())
     with pytest.raises(BrokenData, match="not signed by this machine's identity"):
         machine.client.activate()
@@ -312,9 +327,11 @@ def test_only_known_codes_are_logged(code: str) -> None:
     [
         ({"v": 1, "name": 7}, "data-broken"),
         ({"v": 1, "name": "kms", "port": "1688"}, "data-broken"),
+        ({"v": 1, "name": "kms", "port": 1688888}, "data-broken"),
+        ({"v": 1, "name": "kms", "port": 0}, "data-broken"),
         ({"v": 1, "renewal": True}, "data-broken"),
         ({"name": "kms"}, "data-broken"),
-        ({"v": 2, "name": "kms"}, "store-newer"),
+        ({"v": 99, "name": "kms"}, "store-newer"),
     ],
 )
 def test_settings_that_are_damaged_or_newer_are_named(

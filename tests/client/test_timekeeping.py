@@ -105,7 +105,7 @@ def test_a_fresh_signed_time_sets_everything_forwards_or_backwards(shift: int) -
     keeper.clock.run(30 * DAY)
     keeper.look()
     signed = keeper.clock.wall + shift
-    keeper.fold = timekeeping.answered(keeper.fold, signed)
+    keeper.fold = timekeeping.answered(keeper.fold, signed, keeper.clock.wall)
     assert keeper.fold[:4] == (signed, 0, signed, 0)
     assert keeper.now == max(keeper.clock.wall, signed)
 
@@ -207,7 +207,7 @@ def test_one_contact_heals_every_clock(moves: list[tuple[str, int, bool]], shift
         moved(keeper, kind, seconds, back)
         keeper.look()
     signed = keeper.clock.wall + shift
-    keeper.fold = timekeeping.answered(keeper.fold, signed)
+    keeper.fold = timekeeping.answered(keeper.fold, signed, keeper.clock.wall)
     keeper.clock.wall = signed
     keeper.clock.run(HOUR)
     assert keeper.look().now == signed + HOUR
@@ -220,19 +220,45 @@ def test_the_fold_survives_its_list_form() -> None:
     assert Fold(*json.loads(json.dumps(list(fold)))) == fold
 
 
+@pytest.mark.parametrize("ran", [0, 5, DAY])
 @pytest.mark.parametrize(
-    ("run", "doubt", "back", "newly"),
+    ("behind", "back", "newly"),
     [
-        (DAY, 0, CLOCK_TOLERANCE + 1, True),
-        (DAY, DAY - 1, CLOCK_TOLERANCE + 1, True),
-        (DAY, DAY, CLOCK_TOLERANCE + 1, False),
-        (DAY, 0, CLOCK_TOLERANCE, False),
-        (0, 0, CLOCK_TOLERANCE + 1, False),
+        (0, HOUR, False),
+        (0, HOUR + 1, True),
+        (300 * DAY, 300 * DAY + HOUR, False),
+        (300 * DAY, 300 * DAY + HOUR + 1, True),
+        (300 * DAY, 0, False),
+        (HOUR, HOUR + 1, False),  # an hour behind, and the second that rounding takes
+        (HOUR, 2 * HOUR, False),
+        (HOUR, 2 * HOUR + 1, True),
+        (-YEARS, HOUR, False),
+        (-YEARS, HOUR + 1, True),
     ],
 )
-def test_doubt_is_new_unless_all_time_since_the_last_answer_ran_in_doubt(
-    run: int, doubt: int, back: int, newly: bool
+def test_doubt_is_new_by_what_befell_the_clock_since_the_last_answer(
+    behind: int, back: int, newly: bool, ran: int
 ) -> None:
     """A clock that stays wrong after an answer is not put right by asking again and again."""
-    fold = Fold(EPOCH, run, EPOCH, doubt, 1000, "boot")
-    assert timekeeping.newly_doubtful(fold, EPOCH + run - back) is newly
+    keeper = Keeper()
+    keeper.fold = timekeeping.answered(keeper.fold, EPOCH + behind, EPOCH)
+    keeper.clock.run(ran)
+    keeper.clock.wall = EPOCH + behind + ran - back
+    keeper.look()
+    assert timekeeping.newly_doubtful(keeper.fold, keeper.clock.wall) is newly
+
+
+def test_a_clock_that_ran_ahead_and_is_put_right_is_newly_in_doubt() -> None:
+    keeper = Keeper()
+    keeper.fold = timekeeping.answered(keeper.fold, EPOCH, EPOCH)
+    keeper.clock.turn(DAY)
+    keeper.look()
+    assert not timekeeping.newly_doubtful(keeper.fold, keeper.clock.wall)
+    keeper.clock.turn(-DAY)
+    assert timekeeping.newly_doubtful(keeper.look().fold, keeper.clock.wall)
+    keeper.fold = timekeeping.answered(keeper.fold, EPOCH, EPOCH)
+    assert not timekeeping.newly_doubtful(keeper.look().fold, keeper.clock.wall)
+
+
+def test_a_fold_of_an_older_version_was_not_behind() -> None:
+    assert Fold(EPOCH, 0, EPOCH, 0, 1000, "boot").behind == 0

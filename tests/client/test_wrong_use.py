@@ -187,16 +187,14 @@ def test_a_damaged_file_comes_with_what_mends_it(tmp_path: Path, name: str) -> N
     assert machine.client.activate().standing.licensed
 
 
-def test_without_a_key_and_a_host_no_try_is_planned_and_no_event_written(tmp_path: Path) -> None:
+def test_without_a_key_there_is_no_question_and_without_a_host_a_refusal_that_says_where_was_looked(
+    tmp_path: Path,
+) -> None:
     machine = Machine(tmp_path, Publisher())
     machine.install()
-    refused("host-not-found", machine.client.activate)
+    detail = refused("host-not-found", machine.client.activate).detail
+    assert detail == "_volact._tcp.corp.test: there is no such record."
     refused("no-key-installed", machine.client.question)
-    running.tick(machine.client, lambda where, error: pytest.fail(f"{where}: {error}"), at_start=True)
-    found = machine.store.state(machine.publisher.pub)
-    assert found
-    assert found[1].products[PRODUCT].next_try is None
-    assert events.read([str(tmp_path)]) == []
 
 
 def test_an_event_without_an_address_has_no_host(tmp_path: Path) -> None:
@@ -216,7 +214,7 @@ def test_a_service_outlives_a_tick_that_cannot_write(tmp_path: Path, monkeypatch
     ]
     failed, stopping = list(errors), threading.Event()
 
-    def tick(*_: object, at_start: bool, woken: bool) -> None:
+    def tick(*_: object, at_start: bool, **__: object) -> None:
         if errors:
             raise errors.pop(0)
         assert at_start, "the first tick that succeeds is the start"

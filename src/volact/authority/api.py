@@ -117,7 +117,7 @@ class Face:
     async def _requests(self, scope: Scope, receive: Receive) -> http.Response:
         if scope["method"] != "POST":
             return http.problem(Refusal("method-not-allowed", "Use POST.", (("allow", "POST"),)))
-        body = await http.read_body(receive)
+        body = await http.read_body(scope, receive)
         if isinstance(body, Refusal):
             return http.problem(body)
         sent = read_batch(body)
@@ -180,26 +180,21 @@ class Face:
         """The status list, or 304 for who has it."""
         published = self._published
         if published is None:
-            return _as_response(Refusal("busy"))
-        headers = {"etag": published.etag, "cache-control": "no-cache"}
-        if published.etag in {tag.strip().removeprefix("W/") for tag in known.split(",")}:
-            return Response(b"", status_code=304, headers=headers)
-        return Response(published.content, media_type="application/octet-stream", headers=headers)
+            return _as_response(http.problem(Refusal("busy")))
+        return _as_response(http.status_list(known, published.etag, lambda: published.content))
 
 
-def _as_response(refusal: Refusal) -> Response[bytes]:
-    made = http.problem(refusal)
-    headers = {name.decode(): value.decode() for name, value in made.headers if name != b"content-type"}
-    return Response(
-        made.body, status_code=made.status, media_type="application/problem+json", headers=headers
-    )
+def _as_response(made: http.Response) -> Response[bytes]:
+    headers = {name.decode(): value.decode() for name, value in made.headers}
+    kind = headers.pop("content-type", None)
+    return Response(made.body, status_code=made.status, media_type=kind, headers=headers)
 
 
 def _refused(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     if isinstance(error, NotFoundException):
-        return _as_response(Refusal("not-found"))
+        return _as_response(http.problem(Refusal("not-found")))
     if isinstance(error, MethodNotAllowedException):
-        return _as_response(Refusal("method-not-allowed", "", (("allow", "GET"),)))
+        return _as_response(http.problem(Refusal("method-not-allowed", "", (("allow", "GET"),))))
     if isinstance(error, HTTPException) and error.status_code < 500:  # noqa: PLR2004 - the caller's fault
-        return _as_response(Refusal("request-malformed"))
-    return _as_response(http.refusal_of(error))
+        return _as_response(http.problem(Refusal("request-malformed")))
+    return _as_response(http.problem(http.refusal_of(error)))

@@ -6,15 +6,16 @@ import argparse
 import os
 import random
 import sys
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from volact import config, console
 from volact.calls import Caller
-from volact.client import events, reporting, running
+from volact.client import address, events, reporting, running
 from volact.client.client import Client
+from volact.client.folder import CLIENT as FOLDER
 from volact.client.folder import read_file
 from volact.client.installation import Surroundings
+from volact.client.resolving import names_for
 from volact.client.store import Store
 from volact.clock import clock_for
 from volact.console import Console
@@ -50,7 +51,26 @@ def surroundings(
         call=Caller,
         chance=random.random,
         tell=tell or _silent,
+        names=lambda lab: names_for(environ, lab=lab),
+        label=_label(environ),
     )
+
+
+def _label(environ: Mapping[str, str]) -> str:
+    """Under which label hosts are looked for, as ``client.toml`` in the client's folder or the environment says.
+
+    Raises:
+        SettingInvalid: naming the place.
+    """
+    settings: config.ClientSettings = config.load(FOLDER, config.home(environ) / FOLDER, environ)
+    if not address.is_domain(f"{settings.dns_label}.x"):
+        raise config.SettingInvalid(
+            f"dns_label: {settings.dns_label[:80]!r} is no label such as _volact._tcp"
+        )
+    return settings.dns_label
+
+
+_MOST_DIGITS = 9
 
 
 def _silent(_event: events.Event) -> None:
@@ -75,11 +95,16 @@ def parser() -> Parser:
     key = add("install-key", "install a MAK or retail key; nothing is sent")
     key.add_argument("key", metavar="KEY", help="the key, - for standard input, or @FILE")
     _add_product(key)
-    activate = add("activate", "activate a product online: with its key, or by the KMS host that is set")
+    activate = add("activate", "activate a product online: with its key, or by a KMS host")
     _add_product(activate)
     add("status", "show every product, its state and why")
-    log = add("events", "show the event log")
+    log = add("events", "show the event log: 12288 a request was sent, 12289 it was answered")
     log.add_argument("--since", metavar="TIME", help="RFC 3339 time, or how long ago: 2h, 7d")
+    log.add_argument("--event", metavar="NUMBER", help="only events of this number: 12288 or 12289")
+    log.add_argument("--result", metavar="CODE", help="only with this result: ok, or the code of a refusal")
+    log.add_argument("--cmid", metavar="CMID", help="only under this identity of the machine")
+    log.add_argument("--product", metavar="ID", help="only of this product")
+    log.add_argument("--limit", metavar="N", help="only the newest so many")
     run = add("run", "do what is due, until stopped")
     run.add_argument("--once", action="store_true", help="do what a first start does, then end")
     add("generalize", "make this machine an image: identity, grants and state go, products and keys stay")
@@ -93,7 +118,7 @@ def _add_product(command: argparse.ArgumentParser) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run ``volact client ...`` and say its exit code."""
     words = sys.argv[1:] if arguments is None else arguments
-    out = Console(json="--json" in words)
+    out = Console(json="--json" in words, words=words, known=lambda: _COMMANDS)
     try:
         return console.run(out, lambda: _run(out, words))
     except SystemExit as stop:  # --help has been printed
@@ -102,16 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(out: Console, words: Sequence[str]) -> int | None:
     given = parser().parse_args(_with_values(words))
-    commands = {
-        "install": _install,
-        "install-key": _install_key,
-        "activate": _activate,
-        "status": _status,
-        "events": _events,
-        "run": _service,
-        "generalize": _generalize,
-    }
-    return commands[given.command](out, given)
+    return _COMMANDS[given.command](out, given)
 
 
 def _with_values(words: Sequence[str]) -> list[str]:
@@ -188,8 +204,16 @@ def _status(out: Console, _given: argparse.Namespace) -> None:
 
 
 def _events(out: Console, given: argparse.Namespace) -> None:
-    since = _since(given.since) if given.since else 0
-    found = events.read(config.reading_homes(os.environ), since)
+    now = clock_for(os.environ, lab=False).now()
+    since = console.since_argument(given.since, now) if given.since else 0
+    limit = _whole("--limit", given.limit)
+    wanted = {
+        "event": _whole("--event", given.event),
+        "result": given.result,
+        "cmid": given.cmid,
+        "product": given.product,
+    }
+    found = events.read(config.reading_homes(os.environ), since, limit, **wanted)
     for event in found:
         event["time"] = reporting.moment(event["time"])
         event["client_time"] = reporting.moment(event["client_time"])
@@ -200,17 +224,12 @@ def _events(out: Console, given: argparse.Namespace) -> None:
     out.answer(found, prose or "No events.")
 
 
-def _since(text: str) -> int:
-    ago = policy.duration(text)
-    if ago is not None:
-        return clock_for(os.environ, lab=False).now() - ago
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{text[:40]!r} is no time.", "Give 2026-01-31T12:00:00Z, or 2h, or 7d.") from None
-    if moment.tzinfo is None:
-        raise UsageError(f"{text[:40]!r} says no time zone.", "Append Z for UTC.")
-    return int(moment.timestamp())
+def _whole(name: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+        raise UsageError(f"{name} {text[:40]!r} is no whole number.")
+    return int(text)
 
 
 def _service(out: Console, given: argparse.Namespace) -> int | None:
@@ -257,3 +276,14 @@ def _generalize(out: Console, _given: argparse.Namespace) -> None:
         for one in found
     )
     out.answer({"products": found}, prose or "No product is installed.")
+
+
+_COMMANDS: dict[str, Callable[[Console, argparse.Namespace], int | None]] = {
+    "install": _install,
+    "install-key": _install_key,
+    "activate": _activate,
+    "status": _status,
+    "events": _events,
+    "run": _service,
+    "generalize": _generalize,
+}

@@ -140,7 +140,7 @@ class Client:
         return pub, name
 
     def activate(self, product: str | None = None) -> Activated:
-        """Activate a product online: with its key, or by the KMS host that is set (K22).
+        """Activate a product online: with its key, or by a KMS host, set by hand or found by DNS (K22, D3).
 
         A product that its key has activated just hears from the publisher (M5); a lease is renewed.
 
@@ -181,7 +181,8 @@ class Client:
     def set_host(self, product: str | None, text: str) -> tuple[str, str, Settings]:
         """Set a product's KMS host by hand: NAME[:PORT], [IPv6][:PORT], or :PORT for the host that is set.
 
-        A try that waits is made at once. Says publisher, product, and what is set now.
+        Where none is set by name, :PORT is the port of every host that DNS names, whatever port its record says: also
+        a way to say that no other port is ever called. A try that waits is made at once. Says publisher, product, and what is set now.
 
         Raises:
             UsageError: if the text is no address.
@@ -192,8 +193,25 @@ class Client:
         )
 
     def clear_host(self, product: str | None = None) -> tuple[str, str, Settings]:
-        """Forget the KMS host that was set by hand, its port too."""
-        return self._set(product, lambda found: found._replace(name="", port=None))
+        """Forget the KMS host that was set by hand, its port and the domain too: hosts are found by DNS again."""
+        return self._set(product, lambda found: found._replace(name="", port=None, domain=""))
+
+    def set_domain(self, product: str | None, text: str) -> tuple[str, str, Settings]:
+        """Set the one domain in which a product's hosts are looked for; a host set by hand comes before it.
+
+        Raises:
+            UsageError: if the text is no domain.
+        """
+        domain = address.read_domain(text)
+        return self._set(product, lambda found: found._replace(domain=domain))
+
+    def set_caching(self, product: str | None, *, caching: bool) -> tuple[str, str, Settings]:
+        """Say whether the host that answered last is asked first, or every try begins with a query (D3)."""
+        pub, name = self.select(product)
+        with self.store.writing():
+            settings = self.store.settings(pub, name)._replace(caching=caching)
+            self.store.write_settings(pub, name, settings)
+        return pub, name, settings
 
     def set_intervals(
         self, product: str | None = None, *, renewal: int | None = None, retry: int | None = None
@@ -224,7 +242,9 @@ class Client:
             here = self.open(pub)
             settings = change(self.store.settings(pub, name))
             record = here.record(name)
-            if own_intervals:
+            if not own_intervals:
+                record = record._replace(known=None)  # it was found as another setting said
+            else:
                 record = record._replace(renewal=None, retry=None)
                 wanted = settings.retry or here.product(name).policy.retry
                 if wanted > (settings.renewal or here.product(name).policy.renewal):

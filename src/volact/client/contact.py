@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from volact.calls import problem_of
-from volact.client import check, events, folder, noting, timekeeping
+from volact.client import check, events, folder, noting
 from volact.protocol import ids, machine, status, trust
 from volact.protocol.problems import DocumentRefused, Refusal, Refused, Unreachable, VolactError
 
@@ -125,7 +125,7 @@ def _caller(here: Installation, product: str) -> Caller:
     document = here.product(product).document
     if not document["url"]:
         raise Unreachable(Refusal("authority-unreachable", "The product names no address of its authority."))
-    return here.around.call(document["url"], document["tls"])
+    return here.around.call(document["url"], document["tls"], here.until)
 
 
 def _ask(here: Installation, caller: Caller, request: dict[str, Any]) -> Granted:
@@ -170,7 +170,7 @@ def take_up(here: Installation, granted: Granted, *, answers: bool) -> None:
     here.store.write_grant(granted)
     here.learn(granted)
     if answers:
-        here.state = here.state._replace(clock=timekeeping.answered(here.state.clock, document.iat))
+        here.state = here.state._replace(clock=here.answered_at(document.iat))
     record = here.record(product).without_lease()
     here.remember(product, record._replace(fp=document["fp"], key_removed=False, next_try=None, failed=""))
     here.save()
@@ -201,6 +201,13 @@ def fetch_status(here: Installation, product: str) -> bool:
         raise Unreachable(Refusal("answer-nonsense", f"Status {answer.status} instead of a status list."))
     here.save()
     return taken
+
+
+def wants_list(here: Installation, pair: tuple[int, ...]) -> bool:
+    """Whether a list with this pair would say more than the one that was taken: a newer one, or of another grant."""
+    if pair == (0, 0) or pair < here.state.pair:
+        return False
+    return pair > here.state.pair or not _ids_of_interest(here) <= set(here.state.looked_for)
 
 
 def take_list(here: Installation, data: bytes) -> bool:

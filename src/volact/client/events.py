@@ -80,17 +80,26 @@ def append(home: str, event: Event) -> None:
     write_durably(path, before + line)
 
 
-def read(homes: Sequence[str], since: int = 0) -> list[dict[str, Any]]:
-    """The events from `since` on, as they happened; lines that are damaged are left out.
+def read(
+    homes: Sequence[str], since: int = 0, limit: int | None = None, **wanted: str | int | None
+) -> list[dict[str, Any]]:
+    """The events from `since` on, as they happened; with a limit the newest ones. Damaged lines are left out.
 
+    `wanted` are what fields must hold (``event``, ``result``, ``cmid``, ``product``); None is anything.
     A log's own order stays, for time may step back (a signed time puts a clock right); several logs are merged by
     time.
 
     Raises:
         BrokenData: if a log is there and cannot be read.
     """
-    logs = [[event for event in _events(home) if event["time"] >= since] for home in homes]
-    return list(heapq.merge(*logs, key=lambda event: int(event["time"])))
+    fields = {name: value for name, value in wanted.items() if value is not None}
+
+    def fits(event: dict[str, Any]) -> bool:
+        return event["time"] >= since and all(event[name] == value for name, value in fields.items())
+
+    logs = [[event for event in _events(home) if fits(event)] for home in homes]
+    found = list(heapq.merge(*logs, key=lambda event: int(event["time"])))
+    return found[-limit:] if limit else found
 
 
 def _events(home: str) -> Iterator[dict[str, Any]]:

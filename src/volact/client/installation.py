@@ -7,14 +7,16 @@ that finds itself on foreign hardware becomes a new one (PROTOCOL section 5, row
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from volact import signing
-from volact.calls import for_one_try
-from volact.client import check, folder, lifecycle, planning, timekeeping
+from volact.calls import end_of_try, for_one_try
+from volact.client import check, folder, lifecycle, planning, resolving, timekeeping
 from volact.client.planning import Intervals
 from volact.client.state import Record, State
 from volact.protocol import machine, trust
+from volact.protocol.policy import HOST_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from volact.client.events import Event
     from volact.client.folder import Product
     from volact.client.lifecycle import Licence
+    from volact.client.resolving import Names
     from volact.client.store import Settings, Store
     from volact.clock import Clock
     from volact.facts import Facts
@@ -36,19 +39,27 @@ class Surroundings(NamedTuple):
     Attributes:
         clock: the clock under a laboratory publisher (True) or another.
         facts: the machine's facts, likewise.
-        call: opens a connection to a server at an address, whose key is one of these.
+        call: opens a connection to a server at an address, whose key is one of these, until a moment on the monotonic
+            clock.
         chance: a number from 0 to 1, for spreading tries.
         entropy: random bytes.
-        call_host: opens a connection to a KMS host at a name and port.
+        call_host: opens a connection to a KMS host at a name and port, until such a moment; where DNS named it, at
+            these addresses of it.
+        names: the name servers under a laboratory publisher (True) or another, for one try.
+        has_route: whether the machine knows a way to an address.
+        label: under which label of a domain KMS hosts are looked for.
         tell: is told each event as it is logged.
     """
 
     clock: Callable[[bool], Clock]
     facts: Callable[[bool], Facts]
-    call: Callable[[str, Sequence[str]], Caller]
+    call: Callable[[str, Sequence[str], float], Caller]
     chance: Callable[[], float]
     entropy: Callable[[int], bytes] = os.urandom
-    call_host: Callable[[str, int], HostCaller] = for_one_try
+    call_host: Callable[[str, int, float, Sequence[str] | None], HostCaller] = for_one_try
+    names: Callable[[bool], Names] = lambda lab: resolving.names_for({}, lab=lab)
+    has_route: Callable[[str], bool] = resolving.has_route
+    label: str = HOST_LABEL
     tell: Callable[[Event], None] = lambda _event: None
 
 
@@ -76,6 +87,7 @@ class Installation:
         """Open a publisher whose roots are stored; the caller is the store's only writer."""
         self.store = store
         self.around = around
+        self._until: float | None = None
         self.roots: Roots = folder.roots(store.home, pub)
         self.facts = around.facts(self.lab)
         self.reading = check.look(around.clock(self.lab))
@@ -105,6 +117,21 @@ class Installation:
         """The time that counts (PROTOCOL section 8)."""
         return timekeeping.now(self.state.clock, self.reading.wall)
 
+    @property
+    def until(self) -> float:
+        """When all that is asked here must be over, on the monotonic clock: one try's time from the first question on.
+
+        The store's lock is held meanwhile, also where a try asks a second time as a new machine.
+        """
+        if self._until is None:
+            self._until = end_of_try()
+        return self._until
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time of a try is over."""
+        return time.monotonic() >= self.until
+
     def product(self, product: str) -> Product:
         """An installed product."""
         return folder.product(self.store.home, self.pub, product, self.roots)
@@ -120,6 +147,10 @@ class Installation:
     def newly_doubtful(self) -> bool:
         """Whether the machine's clock came in doubt since the last signed answer."""
         return timekeeping.newly_doubtful(self.state.clock, self.reading.wall)
+
+    def answered_at(self, iat: int) -> timekeeping.Fold:
+        """What is kept of the clocks after a fresh signed time."""
+        return timekeeping.answered(self.state.clock, iat, self.reading.wall)
 
     def way(self, product: str) -> str:
         """Whom the product is activated by (K22): its key, or a KMS host, or nobody here."""

@@ -2,12 +2,13 @@
 
 1. ``GET /v1/host``, the same for everybody: the host proves that the pinned publisher delegated to it, and that
    this very connection is its own. Whatever fails here is ``host-untrusted``, and nothing about this machine has
-   left it but its address.
+   left it but its address. Where DNS named several hosts, the next one is asked (D3, D4; `discovery` says when).
 2. Whether it may serve this product in this version is seen from its delegation, without asking.
 3. Only then ``POST /v1/leases``. The check-in is noted before it is sent; a lost answer is asked for again under
    the same ``req`` with the same content, a received refusal ends that ``req``. Only a nonce that is refused is
    replaced at once, on the same connection and under the same ``req``: once.
 4. The lease is verified to the pinned root and compared with the check-in, claim by claim, before it is stored.
+5. A publisher's status list that the lease names and this machine has not taken is fetched on the same connection (M5).
 
 A refusal changes what is tried next, and the intervals, and nothing else.
 """
@@ -16,8 +17,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from volact.calls import problem_of
-from volact.client import check, contact, events, noting, planning, timekeeping
+from volact.calls import MAX_ANSWER, problem_of
+from volact.client import check, contact, discovery, events, noting, planning, timekeeping
+from volact.client.discovery import HAND, Known
+from volact.client.finding import Search, Wanted
 from volact.protocol import trust
 from volact.protocol.problems import DocumentRefused, Refusal, Refused, Unreachable, VolactError
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
     from volact.calls import Answer, HostCaller
     from volact.client.address import Address
+    from volact.client.finding import Target
     from volact.client.installation import Installation
     from volact.protocol.documents import Document
     from volact.protocol.trust import Granted
@@ -35,7 +39,9 @@ _MOST_NONCE = 200
 _NONCE_REFUSED = "nonce-refused"
 _UNPROVED = (
     "host-not-activated",
+    "host-blocked",
     "host-clock-wrong",
+    "machine-not-entitled",
     "busy",
     "storage-unavailable",
     "too-many-requests",
@@ -68,59 +74,94 @@ class _Outcome(Exception):
         error: what is raised in the end.
         proved: whether the host had proved itself, so that its intervals and waits count.
         answered: whether the check-in was answered, so that its `req` is used up.
+        seen: the same for `discovery`.
     """
 
     def __init__(self, error: VolactError, *, proved: bool, answered: bool) -> None:
         super().__init__(str(error))
         self.error, self.proved, self.answered = error, proved, answered
+        self.seen = discovery.Outcome(error.refusal, proved)
 
 
 def renew(here: Installation, product: str) -> Granted:
-    """Ask the host that is set for a lease, once, and take in what it says.
+    """Try once: ask the hosts there are for a lease, until one grants it or refuses for good, and take that in.
 
     Raises:
-        Refused: the host's refusal, or one of this machine's own (``host-not-found``, ``machine-is-container``).
+        Refused: a host's refusal, or one of this machine's own (``host-not-found``, ``machine-is-container``).
         Unreachable: ``host-unreachable``, or ``host-untrusted``: nothing was sent then.
         DocumentRefused: if the lease does not hold.
     """
-    address = here.store.settings(here.pub, product).host
-    if address is None:
-        raise Refused(Refusal("host-not-found"))  # nothing to try again by itself, and no event
-    try:
-        granted = _ask(here, product, address)
-    except _Outcome as outcome:
-        _after(here, product, address, outcome)
-        raise outcome.error from None
-    noting.event(
-        here, product, events.ANSWERED, events.DONE, str(address), **_figures(here, product, granted)
+    search, failures = _search(here, product), list[_Outcome]()
+    if here.facts.container:
+        raise _failed(here, product, Refused(Refusal("machine-is-container")))
+    made: set[str] = set()
+    for target in search.targets():
+        try:
+            granted = _ask(here, product, target, made)
+        except _Outcome as outcome:
+            _after(here, product, target.address, outcome)
+            failures.append(outcome)
+            if here.is_over or not discovery.goes_on(outcome.seen):
+                break
+        else:
+            figures = _figures(here, product, granted)
+            noting.event(here, product, events.ANSWERED, events.DONE, str(target.address), **figures)
+            return granted
+    if not failures:
+        raise _failed(here, product, Refused(search.nothing_found()))
+    told = discovery.telling([one.seen for one in failures])
+    error = next(one.error for one in failures if one.seen is told)
+    waits = [noting.count(one.seen.refusal.extra, "retry_after") or 0 for one in failures if one.seen.proved]
+    noting.failed(here, product, told.refusal, asked=max(waits, default=0))
+    here.save()
+    raise error
+
+
+def _search(here: Installation, product: str) -> Search:
+    own, known = here.store.settings(here.pub, product), here.record(product).known
+    wanted = Wanted(
+        host=own.host,
+        port=own.port,
+        domain=own.domain,
+        label=here.around.label,
+        known=Known(*known) if known is not None and own.caching else None,
     )
-    return granted
+    return Search(wanted, lambda: here.around.names(here.lab), here.around.has_route, here.around.chance)
 
 
-def _ask(here: Installation, product: str, address: Address) -> Granted:
+def _failed(here: Installation, product: str, error: Refused) -> Refused:
+    """Plan the next try, and log, after a refusal of this machine's own, for which nobody was asked."""
+    noting.failed(here, product, error.refusal)
+    noting.event(here, product, events.ANSWERED, error.refusal.code, "")
+    here.save()
+    return error
+
+
+def _ask(here: Installation, product: str, target: Target, made_here: set[str]) -> Granted:
+    """Ask one host; `made_here` are the check-ins, by their `req`, that were made in this very try."""
     proved = answered = False
+    address = target.address
     try:
-        if here.facts.container:
-            raise Refused(Refusal("machine-is-container"))
-        with here.around.call_host(address.name, address.port) as caller:
-            fresh = False
+        with here.around.call_host(address.name, address.port, here.until, target.ips) as caller:
             for nonces_left in (1, 0):
                 proved = False
                 proof = prove(here, caller)
                 proved = True
                 here.learn(proof.host)
                 _check_serves(here, product, proof.delegation)
-                checkin, made = _check_in(here, product, proof)
-                fresh = fresh or made
+                checkin = _check_in(here, product, proof, made_here)
                 noting.event(here, product, events.SENT, "", str(address))
                 answer = caller.post("/v1/leases", checkin)
                 if not (nonces_left and _is_nonce_refused(answer)):
                     break
                 noting.event(here, product, events.ANSWERED, _NONCE_REFUSED, str(address))
-        answered = answer.status < _SERVER_ERROR
-        asked = trust.open_self_keyed(checkin, "checkin").document
-        granted = _lease(here, answer, asked)
-        take_up(here, granted, fresh=fresh, host=str(address))
+            answered = answer.status < _SERVER_ERROR
+            asked = trust.open_self_keyed(checkin, "checkin").document
+            granted = _lease_or_list(here, caller, answer, asked)
+            known = None if target.way == HAND else Known(address.name, address.port, caller.ip)
+            take_up(here, granted, fresh=asked["req"] in made_here, host=str(address), known=known)
+            if contact.wants_list(here, tuple(granted.document["sver"])):
+                _take_list(here, caller)
         return granted
     except VolactError as error:
         raise _Outcome(error, proved=proved, answered=answered) from None
@@ -192,8 +233,8 @@ def _check_serves(here: Installation, product: str, delegation: Document) -> Non
         )
 
 
-def _check_in(here: Installation, product: str, proof: Proof) -> tuple[dict[str, Any], bool]:
-    """The check-in, noted before it is sent, and whether its `req` is a fresh one."""
+def _check_in(here: Installation, product: str, proof: Proof, made_here: set[str]) -> dict[str, Any]:
+    """The check-in, noted before it is sent; a `req` that is a fresh one is added to `made_here`."""
     record, lease = here.record(product), here.held(product)
     content = {
         "prev": lease.document.jti if lease else None,
@@ -201,12 +242,12 @@ def _check_in(here: Installation, product: str, proof: Proof) -> tuple[dict[str,
         "vm": here.facts.virtual,
     }
     noted = record.checkin
-    fresh = noted is None or {name: noted.get(name) for name in content} != content
-    if noted is None or fresh:
+    if noted is None or {name: noted.get(name) for name in content} != content:
         noted = {"req": contact.random_id(here), **content}
+        made_here.add(noted["req"])
         here.remember(product, record._replace(checkin=noted))
     here.save()
-    bundle = here.signer.bundle(
+    return here.signer.bundle(
         "checkin",
         {
             "pub": here.pub,
@@ -222,7 +263,6 @@ def _check_in(here: Installation, product: str, proof: Proof) -> tuple[dict[str,
             **noted,
         },
     )
-    return bundle, fresh
 
 
 def _lease(here: Installation, answer: Answer, checkin: Document) -> Granted:
@@ -239,11 +279,35 @@ def _lease(here: Installation, answer: Answer, checkin: Document) -> Granted:
     return granted
 
 
-def take_up(here: Installation, granted: Granted, *, fresh: bool, host: str) -> None:
+def _lease_or_list(here: Installation, caller: HostCaller, answer: Answer, checkin: Document) -> Granted:
+    """The lease; where the machine is blocked, its host's list is taken first, by which alone the state changes (M5)."""
+    try:
+        return _lease(here, answer, checkin)
+    except Refused as error:
+        if error.refusal.code == "machine-blocked":
+            _take_list(here, caller)
+        raise
+
+
+def _take_list(here: Installation, caller: HostCaller) -> None:
+    """Take the publisher's list from a proved host. Without it the lease stands, and it is asked for at the next one."""
+    try:
+        answer = caller.get("/v1/status", most=MAX_ANSWER)
+        if answer.status == _OK:
+            contact.take_list(here, answer.body)
+    except (Unreachable, DocumentRefused):
+        return
+    here.save()
+
+
+def take_up(
+    here: Installation, granted: Granted, *, fresh: bool, host: str, known: Known | None = None
+) -> None:
     """Put a lease into force that answers this machine's own check-in.
 
     `fresh` says that the check-in was made in this very try: only then is the lease's date the present time. An
     answer that was lost and came again may be old, and only says how late it is at least (PROTOCOL section 8).
+    `known` is the host as DNS named it, to be asked first from now on.
 
     Raises:
         Refused: ``product-outdated``, or the status list that was taken last forbids it.
@@ -257,8 +321,9 @@ def take_up(here: Installation, granted: Granted, *, fresh: bool, host: str) -> 
         )
     here.store.write_lease(granted)
     here.learn(granted)
-    dated = timekeeping.answered if fresh else timekeeping.signed
-    here.state = here.state._replace(clock=dated(here.state.clock, document.iat))
+    here.state = here.state._replace(
+        clock=here.answered_at(document.iat) if fresh else timekeeping.signed(here.state.clock, document.iat)
+    )
     end = min(document["exp"], document.iat + here.product(product).policy.validity)
     adopted = planning.bounded(document["ren"], document["rty"])
     wait = planning.renew_after(adopted, end - here.now, here.around.chance())
@@ -277,13 +342,14 @@ def take_up(here: Installation, granted: Granted, *, fresh: bool, host: str) -> 
             retry=adopted.retry,
             counted=document["cnt"],
             checkin=None,
+            known=(known.name, known.port, known.ip) if known else None,
         ),
     )
     here.save()
 
 
 def _after(here: Installation, product: str, address: Address, outcome: _Outcome) -> None:
-    """Note a failed try: adopt what a proved host says of its intervals, plan the next try, log it (K6, K8)."""
+    """Note what one host said: adopt what a proved one says of its intervals, and log it (K6, K8)."""
     refusal, record = outcome.error.refusal, here.record(product)
     current = required = None
     if outcome.proved:
@@ -296,11 +362,9 @@ def _after(here: Installation, product: str, address: Address, outcome: _Outcome
     if outcome.answered:
         record = record._replace(checkin=None)
     here.remember(product, record)
-    noting.failed(here, product, refusal, wait=outcome.proved)
     noting.event(
         here, product, events.ANSWERED, refusal.code, str(address), required=required, current=current
     )
-    here.save()
 
 
 def _figures(here: Installation, product: str, granted: Granted) -> Mapping[str, int]:

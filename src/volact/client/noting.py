@@ -53,12 +53,16 @@ def minutes(here: Installation, product: str) -> int:
     return max(0, end - here.now) // 60 if end is not None else 0
 
 
-def failed(here: Installation, product: str, refusal: Refusal, *, wait: bool = True) -> None:
-    """Plan the next try after a refusal; its wait counts unless an unproved server says it (`wait`)."""
-    asked = count(refusal.extra, "retry_after") if wait else None
-    delay = planning.retry_after(here.intervals(product), asked or 0, here.around.chance())
-    record = here.record(product)._replace(next_try=here.now + delay, failed=refusal.code)
-    here.remember(product, record)
+def failed(here: Installation, product: str, refusal: Refusal, *, asked: int | None = None) -> None:
+    """Plan the next try after a refusal, not sooner than its server, or several (`asked`, seconds), want it."""
+    if asked is None:
+        asked = count(refusal.extra, "retry_after")
+    record = here.record(product)
+    # The place in the spread stays while tries fail: see `planning` on why.
+    place = record.place if record.failed else None
+    place = planning.drawn(here.around.chance()) if place is None else place
+    delay = planning.retry_after(here.intervals(product), asked or 0, place / planning.PLACES)
+    here.remember(product, record._replace(next_try=here.now + delay, failed=refusal.code, place=place))
 
 
 def count(members: Mapping[str, Any] | tuple[tuple[str, Any], ...], name: str) -> int | None:

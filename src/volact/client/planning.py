@@ -3,7 +3,17 @@
 - A key's activation is tried where none stands, and never where the publisher took one away.
 - A KMS client checks in: unlicensed at once, licensed at the renewal interval, after a failure at the retry
   interval. Every success restarts both.
-- Tries are spread by +/- 10 %, and never come sooner than the server asked.
+- A clock that came in doubt since the last answer: at once, but not within a quarter of an hour of a grant
+  (PROTOCOL section 8).
+- Tries are spread by +/- 10 %, and never come sooner than the server asked: where it asks for a longer wait, all of
+  the spread lies after it.
+- While its tries fail a machine keeps the spread that it drew at the first of them. So machines that failed at one
+  moment drift apart by 24 minutes a try instead of in a random walk, and after a day of 2 hours +/- 10 % they call
+  as evenly as if they had never been together (K6, T21). Drawn anew each time they would still call twice as often
+  in the worst minute as in the mean one.
+- A resume, another network or a start makes at once only those try that are in need: not licensed, or warned that
+  nobody has renewed them for long. All others come at their planned moment, and if that has passed while the machine
+  was off, within a retry interval: a building whose power comes back is no storm for its host.
 - Where no next try could be written down (a full disk), the service rests in memory for the retry interval.
 - A moment further off than anything that is ever planned was planned by a clock that was wrong, and holds
   nothing up (F17).
@@ -17,24 +27,28 @@ from volact.protocol.policy import LONGEST_RENEWAL, MINUTE, SHORTEST_WAIT, STATU
 
 if TYPE_CHECKING:
     from volact.client.lifecycle import Licence
+    from volact.client.timekeeping import Reading
     from volact.protocol.policy import Policy
 
 ACTIVATE, FETCH_STATUS, WAIT, NOTHING = "activate", "fetch-status", "wait", "nothing"
 KEY, HOST, NOBODY = "key", "host", ""
-"""Whom a product asks: the authority with its key, a KMS host, or nobody (no key, and no host set)."""
+"""Whom a product asks: the authority with its key, a KMS host, or nobody (its key was dropped, or never was here)."""
 
 UNREACHED = (
+    "host-not-found",
     "host-unreachable",
     "host-untrusted",
     "authority-unreachable",
     "authority-untrusted",
     "answer-nonsense",
 )
-"""Failures that another network may mend: nobody answered, or somebody else (a portal) did."""
+"""Failures that another network may mend: nobody is known there or answered, or somebody else (a portal) did."""
 
-_RESUMED = 5
-"""Seconds of suspend that count as one, against the noise of two clocks that are read one after the other."""
+_NOTICED = 5
+"""Seconds of suspend, or of a jump, that count as one, against the noise of two clocks that are read one by one."""
 _WAKE_EVERY = MINUTE
+PLACES = 1_000_000
+"""Into so many places a spread is divided where one of them is remembered."""
 
 
 class Action(NamedTuple):
@@ -95,7 +109,7 @@ def next_action(
     """What is due: an activation or renewal; else, if the policy says so, the publisher's list.
 
     What was given back or blocked is not activated again with its key by itself. `at_start` tries at once what
-    is not licensed; `woken` (resumed, or in another network) what did not reach its server.
+    is not licensed; `woken` (resumed, or in another network) what is in need and did not reach its server.
     """
     planned = _planned(found, now, asking, at_start=at_start, woken=woken)
     if planned is not None:
@@ -115,18 +129,39 @@ def _planned(found: Licence, now: int, asking: Asking, *, at_start: bool, woken:
     planned = asking.next_try
     if planned is None or (at_start and (by_key or not found.licensed)):
         return now
-    if woken and asking.failed in UNREACHED:
+    if woken and asking.failed in UNREACHED and (by_key or in_need(found)):
         return now
     if not by_key and not asking.failed:
-        if asking.doubtful or found.reason.startswith("hardware-changed"):
+        if found.reason.startswith("hardware-changed"):
             return now
+        if asking.doubtful:
+            # Not in a row, whatever befalls the clock: a quarter of an hour after a grant at the soonest.
+            planned = min(planned, now if asking.heard is None else asking.heard + SHORTEST_WAIT)
         if not found.licensed:
             # A lease that is over before its renewal was due is lost, and asked for as after a failure. What was
             # planned within a retry interval of the grant stays: its spread is not cut.
             since, retry = asking.heard or 0, asking.intervals.retry
             planned = planned if planned <= since + spread(retry, 1) else since + retry
-    longest = asking.intervals.renewal if by_key else spread(asking.intervals.renewal, 1)
-    return planned if planned <= now + longest else now
+    return planned if planned <= now + spread(asking.intervals.renewal, 1) else now
+
+
+def in_need(found: Licence) -> bool:
+    """Whether a product is hurt by waiting: it is not licensed, or warns."""
+    return not found.licensed or bool(found.warn)
+
+
+def held_back(found: Licence, now: int, asking: Asking, chance: float) -> int:
+    """Seconds by which a try is put off that became due while the machine was off or suspended; 0 for none.
+
+    At most the retry interval: machines that were off together do not call together when they start (K6).
+    """
+    passed = asking.way == HOST and asking.next_try is not None and asking.next_try <= now
+    return int(asking.intervals.retry * chance) if passed and not in_need(found) else 0
+
+
+def drawn(chance: float) -> int:
+    """A place in the spread, as it is kept while tries fail."""
+    return int(chance * PLACES)
 
 
 def spread(interval: int, chance: float) -> int:
@@ -137,9 +172,13 @@ def spread(interval: int, chance: float) -> int:
 def retry_after(intervals: Intervals, asked: int, chance: float) -> int:
     """Seconds until the next try: the retry interval +/- 10 % (K6), never sooner than the server `asked`.
 
-    `asked` is cut to the renewal interval (PROTOCOL section 6); `chance` is from 0 to 1.
+    `asked` is cut to the renewal interval (PROTOCOL section 6); `chance` is from 0 to 1. The spread of what a server
+    asked is as wide as every other and lies after it, as far as a wait may be planned: whoever it sheds together does
+    not come back together (F37).
     """
-    return min(max(spread(intervals.retry, chance), asked), intervals.renewal)
+    asked = min(asked, intervals.renewal)
+    width = min(spread(asked, 1) - spread(asked, 0), spread(intervals.renewal, 1) - asked)
+    return max(min(spread(intervals.retry, chance), intervals.renewal), asked + int(width * chance))
 
 
 def renew_after(intervals: Intervals, left: int, chance: float) -> int:
@@ -161,15 +200,17 @@ def bounded(renewal: int, retry: int) -> Intervals:
 
 
 class Rest(NamedTuple):
-    """What a service lets rest, in memory, because a failure of the disk kept the next try from being planned there.
+    """What a service lets rest, in memory: its next try could not be written down, or many would come together.
 
     Attributes:
         since: running time at the failure, seconds since boot; no jump of the wall clock shortens or lengthens it.
         length: seconds.
+        plan: the planned try that is held back; another plan ends the rest. None where there was no plan to write.
     """
 
     since: int
     length: int
+    plan: int | None = None
 
     def is_over(self, running: int) -> bool:
         """Whether it is over; after another boot it is."""
@@ -193,7 +234,12 @@ class Surface(NamedTuple):
 def is_another(before: Surface, now: Surface) -> bool:
     """Whether the machine was suspended between two looks, or is in another network."""
     suspended = (now.running - before.running) - (now.awake - before.awake)
-    return suspended > _RESUMED or now.network != before.network
+    return suspended > _NOTICED or now.network != before.network
+
+
+def is_jump(before: Reading, now: Reading) -> bool:
+    """Whether the wall clock was moved between two looks, by more than time that ran explains."""
+    return abs((now.wall - before.wall) - (now.running - before.running)) > _NOTICED
 
 
 def may_wake(last: float | None, running: float) -> bool:

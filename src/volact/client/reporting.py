@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from volact.client import check, folder, lifecycle
+from volact.client.discovery import Known
 from volact.client.installation import in_force
 from volact.protocol import ids, machine
 from volact.protocol.problems import VolactError
@@ -76,8 +77,8 @@ class Kms(NamedTuple):
     """A product as a KMS client: whom it asks, how often, and what it was told.
 
     Attributes:
-        host: host:port; None if none is set.
-        set_by: how the host is known: ``hand``; None if none is.
+        host: host:port of the one that is asked first; None if none is known.
+        set_by: how it is known: ``hand``, or ``dns`` for the one that answered last; None if none is.
         answered: host:port of the one that granted last.
         heard: when it did.
         renewal: renewal interval in force, seconds.
@@ -87,6 +88,10 @@ class Kms(NamedTuple):
         lease_ends: when the lease ends; None if there is none.
         counted: what a host said last that it counts.
         failed: code of the last try, if it failed.
+        domain: the domain set by hand; None if none is.
+        port: the port set by hand; without a host that of every host that DNS names.
+        caching: whether the host that answered last is asked first.
+        ip: the address at which the host that DNS named answered.
     """
 
     host: str | None
@@ -100,6 +105,10 @@ class Kms(NamedTuple):
     lease_ends: int | None
     counted: int | None
     failed: str | None
+    domain: str | None
+    port: int | None
+    caching: bool
+    ip: str | None
 
     def members(self) -> dict[str, Any]:
         """What ``/dlv --json`` holds of it, under ``kms``."""
@@ -169,9 +178,11 @@ def _whole_row(store: Store, pub: str, product: str, around: Surroundings, membe
 
 def _kms(own: Settings, record: Record | None, lease: Granted | None, policy: Policy) -> Kms:
     renewal, retry = in_force(record, own, policy)
+    known = Known(*record.known) if record and record.known and not own.host else None
+    host = own.host or (known.address if known else None)
     return Kms(
-        host=str(own.host) if own.host else None,
-        set_by="hand" if own.host else None,
+        host=str(host) if host else None,
+        set_by="hand" if own.host else "dns" if known else None,
         answered=record.host or None if record else None,
         heard=record.heard if record else None,
         renewal=renewal,
@@ -181,6 +192,10 @@ def _kms(own: Settings, record: Record | None, lease: Granted | None, policy: Po
         lease_ends=check.lease_end(record, lease, policy) if record and lease else None,
         counted=record.counted if record else None,
         failed=record.failed or None if record else None,
+        domain=own.domain or None,
+        port=own.port,
+        caching=own.caching,
+        ip=known.ip if known else None,
     )
 
 
@@ -260,8 +275,7 @@ def details(row: Row) -> Iterator[str]:
 
 def _kms_details(kms: Kms, *, asks_host: bool) -> Iterator[str]:
     if asks_host:
-        by_hand = f"{kms.host} (set by hand)"
-        yield f"KMS host: {by_hand if kms.host else '- (none is set: `slmgr /skms NAME[:PORT]`)'}"
+        yield from _host_details(kms)
     yield f"Renewal interval: {kms.renewal // 60} minutes ({_WHOSE[kms.renewal_from]})"
     yield f"Retry interval: {kms.retry // 60} minutes ({_WHOSE[kms.retry_from]})"
     if not asks_host:
@@ -274,6 +288,22 @@ def _kms_details(kms: Kms, *, asks_host: bool) -> Iterator[str]:
         yield f"Count at the KMS host, as it last said: {kms.counted}"
     if kms.failed:
         yield f"Last try: {kms.failed}"
+
+
+def _host_details(kms: Kms) -> Iterator[str]:
+    """How the host is found, in the words of Windows' slmgr."""
+    if kms.set_by == "hand":
+        yield f"Registered KMS machine name: {kms.host} (set by hand)"
+    elif kms.host:
+        yield f"KMS machine name from DNS: {kms.host}"
+        yield f"KMS machine IP address: {kms.ip}"
+    else:
+        yield "DNS auto-discovery: KMS name not available (by hand: `slmgr /skms NAME[:PORT]`)"
+    if kms.domain:
+        yield f"Registered KMS SRV record lookup domain: {kms.domain}"
+    if kms.port is not None and kms.set_by != "hand":
+        yield f"Registered KMS port: {kms.port} (of every host from DNS)"
+    yield f"KMS host caching is {'enabled' if kms.caching else 'disabled'}"
 
 
 _WHOSE = {"host": "told by the KMS host", "own": "set on this machine", "product": "the product's"}

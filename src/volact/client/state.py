@@ -14,8 +14,8 @@ from volact.protocol.ids import Jwk
 from volact.protocol.problems import BrokenData
 from volact.protocol.values import NamedTuple
 
-VERSION = 2
-"""2: leases (K22). A file of version 1 is read; what it lacks has its default."""
+VERSION = 3
+"""2: leases (K22). 3: hosts found by DNS (D3). An older file is read; what it lacks has its default."""
 NAME = "state"
 LIMIT = 256 * 1024
 
@@ -32,6 +32,7 @@ class Record(NamedTuple):
         blocked: when a block of its grant was learned.
         next_try: before which moment no further activation or renewal is tried.
         failed: code of the refusal that the last try came to; empty after a success.
+        place: where in the spread of the retry interval this machine tries while its tries fail, in `planning.PLACES`.
         lease: jti of the lease that was stored last.
         lease_end: when it ends: by itself, or by the product's validity when it was stored.
         heard: when a KMS host last granted one.
@@ -40,6 +41,7 @@ class Record(NamedTuple):
         retry: retry interval, likewise.
         counted: what the host counted, when it last said so.
         checkin: req, prev, fp and vm of a check-in that may have been sent and whose answer did not come.
+        known: the host that answered last, if DNS named it: name, port, and the address at which it answered.
     """
 
     started: int
@@ -50,6 +52,7 @@ class Record(NamedTuple):
     blocked: int | None = None
     next_try: int | None = None
     failed: str = ""
+    place: int | None = None
     lease: str | None = None
     lease_end: int | None = None
     heard: int | None = None
@@ -58,6 +61,7 @@ class Record(NamedTuple):
     retry: int | None = None
     counted: int | None = None
     checkin: dict[str, Any] | None = None
+    known: tuple[str, int, str] | None = None
 
     def without_lease(self) -> Record:
         """The record after its lease was set aside, with what a host told."""
@@ -114,7 +118,7 @@ def read(bundle: dict[str, Any], where: str) -> State:
     check_version(members, where)
     try:
         members["clock"] = Fold(*members["clock"])
-        members["products"] = {name: Record(**record) for name, record in members["products"].items()}
+        members["products"] = {name: _record(record) for name, record in members["products"].items()}
         members["pair"] = tuple(members["pair"])
         members["looked_for"] = tuple(members["looked_for"])
         members["marks"] = tuple(tuple(mark) for mark in members["marks"])
@@ -122,6 +126,17 @@ def read(bundle: dict[str, Any], where: str) -> State:
         return State(token.kid, **members)
     except (KeyError, TypeError, AttributeError):
         raise BrokenData(f"{where} is not complete.") from None
+
+
+def _record(members: dict[str, Any]) -> Record:
+    known = members.get("known")
+    return Record(**{**members, "known": None if known is None else _known(*known)})
+
+
+def _known(name: str, port: int, ip: str) -> tuple[str, int, str]:
+    if not (type(name) is str and type(port) is int and type(ip) is str):
+        raise TypeError
+    return name, port, ip
 
 
 def check_version(members: dict[str, Any], where: str, newest: int = VERSION) -> None:

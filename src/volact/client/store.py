@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from volact import signing
-from volact.client import folder, state
-from volact.client.address import Address
+from volact.client import address, folder, state
 from volact.files import PRIVATE, flush_folder, make_folder, write_durably
 from volact.protocol import ids, jws, keys, trust
 from volact.protocol.policy import DEFAULT_PORT
@@ -31,10 +30,12 @@ if TYPE_CHECKING:
     from volact.signing import Signer
 
 LABEL_VERSION = 1
-SETTINGS_VERSION = 1
+SETTINGS_VERSION = 2
+"""2: a domain, and caching (D3). A file of version 1 is read; what it lacks has its default."""
 LOCK = ".lock"
-LOCK_PATIENCE = 20.0
-_LOCK_TICK = 0.05
+LOCK_PATIENCE = 40.0
+LOCK_TICK = 0.05
+"""Seconds between two looks of a command that waits for the lock."""
 _READABLE = 0o755
 _TEMPORARY = (".*.json.*", ".*.jsonl.*", ".*.pem.*")  # as `files.write_durably` names them
 
@@ -58,20 +59,28 @@ class Settings(NamedTuple):
 
     Attributes:
         name: the host's name or address; empty if none is set.
-        port: its port; None if none is set.
+        port: its port; without a name the port of every host that DNS names. None if none is set.
         renewal: own renewal interval, seconds; None if none is set.
         retry: own retry interval, likewise.
+        domain: the only domain in which hosts are looked for; empty if none is set.
+        caching: whether the host that answered last is asked first (`/skhc`, `/ckhc`).
     """
 
     name: str = ""
     port: int | None = None
     renewal: int | None = None
     retry: int | None = None
+    domain: str = ""
+    caching: bool = True
 
     @property
-    def host(self) -> Address | None:
-        """The host that is set; a port alone is none."""
-        return Address(self.name, DEFAULT_PORT if self.port is None else self.port) if self.name else None
+    def host(self) -> address.Address | None:
+        """The host that is set by hand; a port alone is none."""
+        return (
+            address.Address(self.name, DEFAULT_PORT if self.port is None else self.port)
+            if self.name
+            else None
+        )
 
 
 class Store:
@@ -107,7 +116,7 @@ class Store:
             except BlockingIOError:
                 if time.monotonic() >= until:
                     raise Refused(Refusal("in-use")) from None
-                time.sleep(_LOCK_TICK)
+                time.sleep(LOCK_TICK)
 
     def _recover(self, pub: str) -> None:
         """Remove temporary files, and complete or undo a change of identity."""
@@ -284,8 +293,14 @@ class Store:
             raise BrokenData(f"{path}: {error.refusal.detail}. Remove it, then set the host again.") from None
         state.check_version(members, str(path), SETTINGS_VERSION)
         found = Settings(**{name: members[name] for name in Settings._fields if name in members})
-        numbers = [number for number in found[1:] if number is not None]
-        if type(found.name) is not str or any(type(number) is not int for number in numbers):
+        numbers = [number for number in (found.port, found.renewal, found.retry) if number is not None]
+        if (
+            type(found.name) is not str
+            or any(type(number) is not int for number in numbers)
+            or not (found.port is None or address.is_port(found.port))
+            or type(found.domain) is not str
+            or type(found.caching) is not bool
+        ):
             raise BrokenData(f"{path} is not complete. Remove it, then set the host again.")
         return found
 

@@ -31,6 +31,7 @@ class Fold(NamedTuple):
         doubt: running seconds in doubt since A.
         running: seconds since boot at the last look.
         boot: the boot of the last look.
+        behind: how far the wall clock lay behind A when A came, seconds; 0 if it did not.
     """
 
     answered: int
@@ -39,6 +40,7 @@ class Fold(NamedTuple):
     doubt: int
     running: int
     boot: str
+    behind: int = 0
 
 
 def first(reading: Reading) -> Fold:
@@ -69,11 +71,12 @@ def doubtful(fold: Fold, wall: int) -> bool:
 
 
 def newly_doubtful(fold: Fold, wall: int) -> bool:
-    """Whether the doubt is younger than the last signed answer, so that another answer may help.
+    """Whether the time is doubtful by what befell the clock since the last signed answer.
 
-    A clock that was wrong when the answer came and stays wrong is in doubt for all the time that ran since.
+    A clock that was wrong when that answer came, and is wrong by no more than an hour beyond that, is not put right by
+    another one; nor is one that lies an hour behind and is now a second within the limit and now beyond it.
     """
-    return doubtful(fold, wall) and fold.doubt < fold.run
+    return wall < max(fold.answered + fold.run, fold.highest) - fold.behind - CLOCK_TOLERANCE
 
 
 def now(fold: Fold, wall: int) -> int:
@@ -84,9 +87,9 @@ def now(fold: Fold, wall: int) -> int:
     return max(wall, signed)
 
 
-def answered(fold: Fold, iat: int) -> Fold:
-    """The fold after a fresh signed time: it answers this machine's own request, just now."""
-    return fold._replace(answered=iat, run=0, highest=iat, doubt=0)
+def answered(fold: Fold, iat: int, wall: int) -> Fold:
+    """The fold after a fresh signed time: it answers this machine's own request, just now, by the clock at `wall`."""
+    return fold._replace(answered=iat, run=0, highest=iat, doubt=0, behind=max(0, iat - wall))
 
 
 def signed(fold: Fold, iat: int) -> Fold:

@@ -41,6 +41,7 @@ class Simulated:
         self._next_try: int | None = None
         self._heard: int | None = None
         self._chance = chance
+        self._place = 0.0
 
     def licence(self, now: int) -> Licence:
         """Its state at `now`."""
@@ -72,6 +73,8 @@ class Simulated:
 
     def refused(self, refusal: Refusal, now: int) -> None:
         """Take a refusal in: nothing but the next try follows from it (rule E)."""
+        if not self.failed:
+            self._place = self._chance.random()  # as a client does, it stays there while its tries fail
         self.failed = refusal.code
         self.refusals += 1
         told = dict(refusal.extra)
@@ -80,7 +83,7 @@ class Simulated:
             _seconds(told.get("retry"), self.intervals.retry),
         )
         asked = _seconds(told.get("retry_after"), 0)
-        self._next_try = now + planning.retry_after(self.intervals, asked, self._chance.random())
+        self._next_try = now + planning.retry_after(self.intervals, asked, self._place)
 
 
 def _seconds(value: object, otherwise: int) -> int:

@@ -110,9 +110,11 @@ def _revocations(value: object) -> bool:
 
 
 def _fingerprint(value: object) -> bool:
-    return isinstance(value, dict) and all(
-        ids.has_form(part, FP_LENGTHS.get(name, -1)) for name, part in value.items()
-    )
+    return isinstance(value, dict) and all(map(_is_part, value, value.values()))
+
+
+def _is_part(name: str, part: object) -> bool:
+    return ids.has_form(part, FP_LENGTHS.get(name, -1))
 
 
 _Check = tuple[str, "Callable[[object], bool]"]

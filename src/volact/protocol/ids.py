@@ -21,6 +21,7 @@ ID_CHARACTERS = 22
 # Standard base64's alphabet to base64url's and back; what base64url does not have becomes what base64 refuses.
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_+/=", b"+/!!!")
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _PADDING = (b"", b"===", b"==", b"=")
 # By length modulo 4: the last characters that leave no bit set behind the last byte.
 _LAST = ("", "", "AQgw", "AEIMQUYcgkosw048")
@@ -106,8 +107,7 @@ def has_form(text: object, characters: int) -> bool:
     return (
         isinstance(text, str)
         and len(text) == characters
-        and text.isascii()
-        and text.replace("-", "0").replace("_", "0").isalnum()
+        and not text.encode("ascii", "replace").translate(None, _ALPHABET)
     )
 
 

@@ -55,6 +55,17 @@ class Policy(NamedTuple):
 SERVER_THRESHOLDS = (Threshold("servers", 5), Threshold("machines", 25))
 
 DEFAULT_PORT = 1688
+HOST_LABEL = "_volact._tcp"
+"""Under which name of a domain KMS hosts are published and looked for, unless a setting says so (D1)."""
+HOST_TARGETS = 8
+"""So many hosts a client asks at most in one try (D3)."""
+PUBLISH_EVERY = DAY
+"""A host publishes its DNS records again after so long (D2)."""
+PUBLISH_AGAIN = HOUR
+"""It tries again so long after an update that was refused (D2)."""
+WITHDRAW_WITHIN = 5
+"""At a clean stop its records are withdrawn within so many seconds, or stay (D2)."""
+
 YEAR = 365 * DAY
 REBUILD_WINDOW = YEAR
 """Rebuilds, moves and returns are counted over this long (M2)."""
@@ -86,6 +97,21 @@ NONCE_LIFETIME = 5 * MINUTE
 
 CLOCK_WITNESSES = 25
 """A host holds its clock against so many machines' (PROTOCOL section 8)."""
+
+LONGEST_SPREAD = 11, 10
+"""A machine waits at most 11/10 of the interval that it was told (K6)."""
+
+MISSED_TRIES = 2
+"""A machine that has missed its renewal and so many tries is overdue (K15)."""
+
+FORECAST_DAYS = 30
+"""How far a host looks ahead unless it is asked to look farther (K15)."""
+
+FORESEEN = 14 * DAY
+"""A host warns of a loss of its count that lies at most so far ahead (K15)."""
+
+CALM = DAY
+"""Without a loss in sight for so long, the next one is worth a new warning."""
 
 SHORTEST_WAIT = 15 * MINUTE
 LONGEST_RENEWAL = 30 * DAY

@@ -222,7 +222,7 @@ PROBLEMS: dict[str, Problem] = {
     "host-not-found": Problem(
         404,
         "No KMS host is known for the product.",
-        "Set one with `slmgr /skms NAME[:PORT]`.",
+        "Publish one in DNS (`volact kmshost publish`), or set one with `slmgr /skms NAME[:PORT]`; the client tries again by itself.",
     ),
     "host-unreachable": Problem(
         502,
