@@ -1,28 +1,32 @@
 """Write docs/cli.md to standard output: every command's help, and the shape of its JSON as it really answers.
 
 Runs all commands once in a temporary laboratory, the authority served on loopback, so that the page cannot say
-what the commands do not do. `make docs` stores the result; `make test` compares.
+what the commands do not do. `make docs` stores the result; `make test` compares. Commands run in this process, through
+the entry points of the programs, the story beside them in a fork of it; services are processes of their own.
 """
 
 import contextlib
 import io
 import json
+import multiprocessing
 import os
 import re
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cyclopts import App
+
 from volact import children, cli, quickstart, slmgr
 from volact.client.cli import parser as client_parser
+from volact.console import REFUSED
 from volact.kmshost.cli import app as host_app
 from volact.lab.cli import app as lab_app
-from volact.protocol.problems import PROBLEMS, Refused
+from volact.protocol.problems import PROBLEMS
 
 HEAD = """\
 # Commands
@@ -51,7 +55,7 @@ retry = "30m"
 record_lifetime = "2h"
 """
 STORY_DAYS = "1"
-BIN = Path(sys.executable).parent
+FORK = multiprocessing.get_context("fork")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
@@ -89,7 +93,7 @@ def merged(left: Any, right: Any) -> Any:
 
 
 class Scenario:
-    """Runs commands and remembers the shapes of what they answer."""
+    """Runs commands, in this process, and remembers the shapes of what they answer."""
 
     def __init__(self) -> None:
         """Know nothing yet."""
@@ -106,22 +110,42 @@ class Scenario:
         code: int = 0,
     ) -> Any:
         """Run `name` with `words`; its answer's shape is kept under `name`, and `where` it was run."""
-        done = subprocess.run(
-            [str(BIN / program), *name.split(), *words, "--json"],
-            env=run.environ,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != code:
-            raise SystemExit(f"{program} {name} {words}: {done.stdout}{done.stderr}")
-        value = json.loads(done.stdout)
+        words = (*name.split(), *words)
+        value = called(program, words, run.environ, stdin, code)
         key = f"{program} {name}{where}"
         if code:
             return value
-        self.shapes[key] = merged(self.shapes[key], kind(value)) if key in self.shapes else kind(value)
+        self.remember(key, value)
         return value
+
+    def remember(self, key: str, value: Any) -> None:
+        """Keep the shape of an answer under `key`."""
+        self.shapes[key] = merged(self.shapes[key], kind(value)) if key in self.shapes else kind(value)
+
+
+def called(
+    program: str, words: Sequence[str], environ: Mapping[str, str], stdin: str = "", code: int = 0
+) -> Any:
+    """What a command answers that is run in this process."""
+    run = slmgr.main if program == "slmgr" else cli.main
+    said, remarks, before = io.StringIO(), io.StringIO(), (sys.stdin, dict(os.environ))
+    try:
+        sys.stdin = io.StringIO(stdin)
+        use(environ)
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(remarks):
+            done = run([*words, "--json"])
+    finally:
+        sys.stdin = before[0]
+        use(before[1])
+    if done != code:
+        raise SystemExit(f"{program} {words}: {said.getvalue()}{remarks.getvalue()}")
+    return json.loads(said.getvalue())
+
+
+def use(environ: Mapping[str, str]) -> None:
+    """Let this be the environment."""
+    os.environ.clear()
+    os.environ.update(environ)
 
 
 @contextmanager
@@ -163,8 +187,15 @@ def machine(scenario: Scenario, home: children.Volact, product: Path, root: str,
     scenario(home, "client events")
     for switch in ("/dli", "/dlv", "/xpr"):
         scenario(home, switch, program="slmgr")
-    for words in (("/sai", "30"), ("/sri", "2880"), ("/skms", "kms.example.com"), ("/ckms",)):
+    for words in (
+        ("/sai", "30"),
+        ("/sri", "2880"),
+        ("/skms", "kms.example.com"),
+        ("/skms-domain", "example.com"),
+    ):
         scenario(home, *words, program="slmgr")
+    for switch in ("/ckhc", "/skhc", "/ckms"):
+        scenario(home, switch, program="slmgr")
     scenario(home, "client generalize")
     scenario(home, "/ipk", "-", stdin=key + "\n", program="slmgr")
     scenario(home, "/ato", program="slmgr")
@@ -190,9 +221,11 @@ def kms_host(
     """Run the KMS host's commands: activated by file, extended online; one machine calls."""
     product, unused, key = str(folder / "cad.volact-product"), issue(authority_home), issue(authority_home)
     scenario(home, "kmshost init", f"--root={root}", product)
+    scenario(home, "kmshost product add", product)
     scenario(home, "kmshost status")
     for one in (unused, key):
         scenario(home, "kmshost install-key", "-", stdin=one + "\n")
+    scenario(home, "kmshost status")
     request, response = str(folder / "host-request.json"), str(folder / "host-response.json")
     scenario(home, "kmshost activate", "--request-file", request)
     scenario(authority_home, "authority answer", request, "-o", response)
@@ -200,6 +233,8 @@ def kms_host(
     scenario(home, "kmshost extend", "--shorten")
     for command, program in (("kmshost activate", "volact"), ("/ato", "slmgr")):
         scenario(home, "/ipk", "-", stdin=key + "\n", program="slmgr", where=ON_HOST)
+        for switch in ("/dli", "/dlv"):
+            scenario(home, switch, program="slmgr", where=ON_HOST)
         scenario(home, command, program=program, where=ON_HOST if program == "slmgr" else "")
     port = children.free_port()
     words = ("kmshost", "serve", "--listen", f"127.0.0.1:{port}", "--json")
@@ -207,8 +242,9 @@ def kms_host(
     try:
         call_once(scenario, folder, product, root, port)
         fleet(scenario, home, product, root, port)
-        for command in ("status", "events"):
+        for command in ("status", "events", "forecast", "clones"):
             scenario(home, f"kmshost {command}")
+        enrolment(scenario, home, folder)
         for row in ("0", "24"):  # one that was refused, and one with a lease
             scenario(home, "kmshost clients", "--limit", "1", "--after", row)
         for switch in ("/dli", "/dlv", "/xpr"):
@@ -216,24 +252,42 @@ def kms_host(
         for switch, value in (("/sai", "30"), ("/sri", "2880"), ("/sprt", str(children.free_port()))):
             where = "" if switch == "/sprt" else ON_HOST
             scenario(home, switch, value, program="slmgr", where=where)
+        publishing(scenario, home)
     finally:
         service.stop()
     remember_serve(scenario, folder / "host-log", "volact kmshost serve")
 
 
+def enrolment(scenario: Scenario, home: children.Volact, folder: Path) -> None:
+    """The list of machines that count under a strong count."""
+    file = folder / "machines.csv"
+    file.write_text("A" * 43)
+    scenario(home, "kmshost enrol", str(file), where=" FILE")
+    scenario(home, "kmshost enrol")
+
+
+def publishing(scenario: Scenario, home: children.Volact) -> None:
+    """The commands of DNS: a domain is set and no key, so that nothing is sent."""
+    for switch in ("/cdns", "/sdns"):
+        scenario(home, switch, program="slmgr")
+    scenario(home, "kmshost publish", "--show", where=" --show")
+    environ = {**home.environ, "VOLACT_KMSHOST_DNS_DOMAINS": "corp.example"}
+    words = ("kmshost", "publish")
+    scenario.remember("volact kmshost publish", called("volact", words, environ, code=REFUSED))
+
+
 def issue(authority_home: children.Volact) -> str:
     """Issue a KMS host key."""
     words = ("--product", quickstart.PRODUCT, "--customer", "Example Manufacturing", "--kind", "kms-host")
-    return str(authority_home("authority", "key", "issue", *words)["keys"][0])
+    return str(called("volact", ("authority", "key", "issue", *words), authority_home.environ)["keys"][0])
 
 
 def call_once(scenario: Scenario, folder: Path, product: str, root: str, port: int) -> None:
     """One machine calls the host, which refuses it: it counts one of 25."""
     machine_home = quickstart.machine(folder, "caller", quickstart.kms_facts(1))
-    machine_home("client", "install", product, f"--root={root}")
+    called("volact", ("client", "install", product, f"--root={root}"), machine_home.environ)
     scenario(machine_home, "/skms", f"127.0.0.1:{port}", program="slmgr")
-    with contextlib.suppress(Refused):
-        machine_home("/ato", program="slmgr")
+    called("slmgr", ("/ato",), machine_home.environ, code=REFUSED)
 
 
 def fleet(scenario: Scenario, home: children.Volact, product: str, root: str, port: int) -> None:
@@ -242,11 +296,17 @@ def fleet(scenario: Scenario, home: children.Volact, product: str, root: str, po
     scenario(home, "lab fleet", *words, "--connections", "1")
 
 
-def story(scenario: Scenario, folder: Path, home: children.Volact) -> None:
-    """The story under a policy that has it over soon."""
+def story(folder: Path, home: children.Volact) -> Any:
+    """What the story says under a policy that has it over soon; it runs beside the rest, in a fork of this process."""
+
+    def here(self: children.Volact, *words: str, stdin: str = "", program: str = "volact") -> Any:
+        return called(program, words, self.environ, stdin)
+
+    children.Volact.__call__ = here  # type: ignore[method-assign]  # in this fork: its own commands cost no imports, either
     file = folder / "story.toml"
     file.write_text(STORY, "utf-8")
-    scenario(home, "lab story", "kms", "--policy", str(file), "--days", STORY_DAYS)
+    words = ("lab", "story", "kms", "--policy", str(file), "--days", STORY_DAYS)
+    return called("volact", words, home.environ)
 
 
 def remember_serve(scenario: Scenario, log: Path, name: str) -> None:
@@ -259,8 +319,8 @@ def remember_serve(scenario: Scenario, log: Path, name: str) -> None:
 def play() -> dict[str, Any]:
     """Run everything once; command -> shape of its answer."""
     scenario = Scenario()
-    with laboratory() as (folder, _), ThreadPoolExecutor(1) as beside:
-        played = beside.submit(story, scenario, folder, children.Volact(folder / "story"))
+    with laboratory() as (folder, _), ProcessPoolExecutor(1, FORK) as beside:
+        played = beside.submit(story, folder, children.Volact(folder / "story"))
         port = children.free_port()
         home = children.Volact(folder / "publisher")
         home.home.mkdir()
@@ -279,7 +339,7 @@ def play() -> dict[str, Any]:
             enterprise = children.Volact(folder / "enterprise")
             kms_host(scenario, folder, enterprise, home, root)
             scenario(home, "completion", "bash")
-            played.result()
+            scenario.remember("volact lab story", played.result())
         finally:
             service.stop()
         remember_serve(scenario, folder / "log", "volact authority serve")
@@ -300,16 +360,26 @@ def help_of(*words: str) -> str:
     return "\n".join(line.rstrip() for line in said.getvalue().strip("\n").splitlines())
 
 
+def commands_of(words: str, app: App) -> set[str]:
+    """All commands of a role's app, those of its groups included."""
+    found = set()
+    for name in app:
+        if not name.startswith("-"):
+            found |= commands_of(f"{words} {name}", app[name]) or {f"{words} {name}"}
+    return found
+
+
 def main() -> int:
     """Print the page."""
     os.environ.pop("VOLACT_HOME", None)
     shapes = play()
     documented = {f"volact client {name}" for name in client_parser()._subparsers._group_actions[0].choices}  # type: ignore[union-attr]  # noqa: SLF001 - argparse has no other way
-    documented |= {f"volact kmshost {name}" for name in host_app if not name.startswith("-")}
-    documented |= {f"volact lab {name}" for name in lab_app if not name.startswith("-")}
+    documented |= commands_of("volact kmshost", host_app) | commands_of("volact lab", lab_app)
     documented |= {f"slmgr /{name}" for name in slmgr.SWITCHES}
     documented |= {
-        f"slmgr /{name}{ON_HOST}" for name, one in slmgr.SWITCHES.items() if one.host and name != "sprt"
+        f"slmgr /{name}{ON_HOST}"
+        for name, one in slmgr.SWITCHES.items()
+        if one.host and (one.run or name == "ipk")  # a host's own switches are there without it
     }
     missing = documented - set(shapes)
     if missing:

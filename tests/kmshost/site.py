@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from client.publisher import Publisher
 from volact import db, signing
 from volact.kmshost import store as sql
+from volact.kmshost.admission import Limits
 from volact.kmshost.checkins import Sent
 from volact.kmshost.keyring import Keyring
-from volact.kmshost.kmshost import Intervals, KmsHost
+from volact.kmshost.kmshost import KmsHost
+from volact.kmshost.statuslist import Held
 from volact.kmshost.store import Store
+from volact.kmshost.terms import Intervals, Terms
 from volact.protocol import ids, jws, machine, trust
 from volact.protocol.problems import Refusal
 from world import DAY, NOW, HandClock, facts, new_id
@@ -179,7 +182,7 @@ class Site:
                 sql.Delegation(members["jti"], self.signer.kid, now, members["exp"], bundle, now),
             )
         if hasattr(self, "host") and running:
-            self.host.use(keyring=self.keyring(), intervals=Intervals(), tls=["A" * 43])
+            self.host.use(Terms(self.keyring(), tls=("A" * 43,)))
         elif hasattr(self, "host"):
             self.host = self.restarted()
 
@@ -189,18 +192,23 @@ class Site:
             found = sql.publisher(tx)
             assert found
             roots = trust.open_roots(found.root, found.pub, found.roots)
-            return Keyring(roots, self.signer, sql.delegations(tx, self.signer.kid), sql.products(tx))
+            return Keyring(
+                roots, self.signer, sql.delegations(tx, self.signer.kid), sql.products(tx), sql.hosts(tx)
+            )
 
-    def restarted(self, intervals: Intervals = Intervals()) -> KmsHost:  # noqa: B008 - a value
+    def restarted(
+        self,
+        intervals: Intervals = Intervals(),  # noqa: B008 - a value
+        limits: Limits = Limits(),  # noqa: B008 - a value
+        blocks: Held = Held(),  # noqa: B008 - a value
+    ) -> KmsHost:
         """The host after a restart: a new object on the same database (K11)."""
         self.host = KmsHost(
             self.clock,
             self.store,
-            self.keyring(),
+            Terms(self.keyring(), intervals, ("A" * 43,), limits, blocks),
             secrets.token_bytes,
-            intervals,
             self.reported.extend,
-            ["A" * 43],
             self.warned.append,
         )
         self.host.start()

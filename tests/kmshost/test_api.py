@@ -13,8 +13,10 @@ from authority_site import Site
 from kmshost.enterprise import Enterprise
 from volact.kmshost.api import MAX_BODY, Face, read_sent
 from volact.kmshost.checkins import Sent
-from volact.kmshost.kmshost import Intervals, KmsHost
+from volact.kmshost.kmshost import KmsHost
 from volact.kmshost.setup import Opened
+from volact.kmshost.statuslist import Held
+from volact.kmshost.terms import Terms
 from volact.protocol.problems import Refusal
 
 
@@ -31,6 +33,20 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
 
 def call(opened: Opened, method: str, path: str, *parts: bytes) -> tuple[int, dict[bytes, bytes], Any]:
     """One request to a host that is not activated."""
+    status, headers, body = ask(opened, method, path, *parts)
+    return status, headers, json.loads(body)
+
+
+def ask(
+    opened: Opened,
+    method: str,
+    path: str,
+    *parts: bytes,
+    blocks: Held = Held(),  # noqa: B008 - a value
+    networks: tuple[str, ...] = (),
+    known: str = "",
+) -> tuple[int, dict[bytes, bytes], bytes]:
+    """The same, to a host that may hold a list or serve some networks only; `known` is the list that the caller has."""
     sent: list[dict[str, Any]] = []
     left = list(parts) or [b""]
 
@@ -45,20 +61,21 @@ def call(opened: Opened, method: str, path: str, *parts: bytes) -> tuple[int, di
         host = KmsHost(
             opened.clock,
             opened.store,
-            opened.keyring(),
+            Terms(opened.keyring(), blocks=blocks),
             secrets.token_bytes,
-            Intervals(),
             lambda _events: None,
         )
         host.start()
         face = Face(host)
-        scope = {"method": method, "path": path, "client": ("192.0.2.1", 5), "headers": []}
+        face.serve_only(networks)
+        headers = [(b"if-none-match", known.encode())]
+        scope = {"method": method, "path": path, "client": ("192.0.2.1", 5), "headers": headers}
         await face.app()(scope, receive, send)
         await face.close()
 
     asyncio.run(run())
     start, body = sent
-    return start["status"], dict(start["headers"]), json.loads(body["body"])
+    return start["status"], dict(start["headers"]), body["body"]
 
 
 def test_a_host_that_is_not_activated_says_so(opened: Opened) -> None:
@@ -70,6 +87,40 @@ def test_a_host_that_is_not_activated_says_so(opened: Opened) -> None:
         assert (status, problem["code"]) == (503, "host-not-activated")
         assert headers[b"content-type"] == b"application/problem+json"
         assert headers[b"cache-control"] == b"no-store"
+
+
+def test_the_publishers_list_is_given_as_it_came(opened: Opened) -> None:
+    """M5: to who does not have it."""
+    held = Held((1_790_000_000, 7), '{"token":"t"}', b"machine x all 1\n")
+    status, headers, body = ask(opened, "GET", "/v1/status", blocks=held)
+    assert (status, body) == (200, b'{"token":"t"}\nmachine x all 1\n')
+    assert headers[b"etag"] == b'"1790000000.7"'
+    for known, expected in (
+        ('"1790000000.7"', 304),
+        ('"1.7", W/"1790000000.7"', 304),
+        ('"1790000000.6"', 200),
+    ):
+        assert ask(opened, "GET", "/v1/status", blocks=held, known=known)[0] == expected
+    assert call(opened, "GET", "/v1/status")[2]["code"] == "not-found"
+    assert call(opened, "POST", "/v1/status")[1][b"allow"] == b"GET"
+
+
+@pytest.mark.parametrize(
+    ("networks", "served"),
+    [
+        ((), True),
+        (("192.0.2.0/24",), True),
+        (("2001:db8::/32", "192.0.2.1/32"), True),
+        (("192.0.2.2/31",), False),
+        (("2001:db8::/32",), False),
+    ],
+)
+def test_a_host_serves_the_networks_that_are_set(
+    opened: Opened, networks: tuple[str, ...], *, served: bool
+) -> None:
+    for method, path in (("GET", "/v1/host"), ("POST", "/v1/leases"), ("GET", "/v1/status")):
+        problem = json.loads(ask(opened, method, path, b'{"token":"a","jwk":{}}', networks=networks)[2])
+        assert (problem["code"] != "machine-not-entitled") == served
 
 
 def test_other_addresses_and_methods(opened: Opened) -> None:

@@ -19,7 +19,7 @@ KEY = b"k" * 32
 PUBLISHER = Publisher(iat=NOW)
 OTHER = Publisher(iat=NOW)
 HOST = signing.generate().kid
-FRAME = Frame(PUBLISHER.pub, True, HOST, KEY, NOW)
+FRAME = Frame(PUBLISHER.pub, True, (HOST,), KEY, NOW)
 SIGNER = signing.generate()
 
 
@@ -104,6 +104,12 @@ def test_nor_does_a_bad_nonce_let_the_key_be_looked_at() -> None:
     bad = sent(claims(nonce="A" * 43))
     assert code(Sent(bad.token, {})) == "nonce-refused"
     assert code(Sent(bad.token, signing.generate().jwk.members())) == "nonce-refused"
+
+
+@pytest.mark.parametrize("value", [[], {}, ["x"], 7, None, True])
+def test_a_nonce_that_is_no_text_is_none(value: object) -> None:
+    payload = jws.write_json(full(claims(nonce=value)))
+    assert code(sent_raw(payload)) == "nonce-refused"
 
 
 def test_of_many_each_has_its_own_answer() -> None:

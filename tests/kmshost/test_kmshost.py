@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kmshost.site import CUSTOMER, LASTS, PRODUCT, SERVER, Numbers, Site, activated, granted, refused
-from volact.kmshost.kmshost import Intervals
+from volact.kmshost.terms import Intervals, Terms
 from volact.protocol import machine
 from world import DAY, NOW, new_id
 
@@ -245,7 +245,7 @@ def test_k10_a_host_that_is_not_activated(make_site: Callable[..., Site]) -> Non
     site = make_site(activated=False)
     body = site.machine().checkin(nonce="A" * 43)
     assert refused("host-not-activated", [*site.ask(body), site.host.introduction()])
-    site.host.use(keyring=None, intervals=Intervals(), tls=())
+    site.host.use(Terms(None))
     assert refused("host-not-activated", [*site.ask(body, body), site.host.introduction()])
     assert site.rows("record") == site.rows("event") == site.rows("tally") == []
 
@@ -267,7 +267,7 @@ def test_k10_the_five_codes_differ(site: Site) -> None:
     found = {site.machine().call().code, site.machine().call(THIRD).code}
     site.clock.time -= 2 * DAY
     found.add(site.machine().call(nonce="A" * 43).code)
-    site.host.use(keyring=None, intervals=Intervals(), tls=())
+    site.host.use(Terms(None))
     found.add(site.machine().call(nonce="A" * 43).code)
     assert found == codes
 
@@ -378,7 +378,7 @@ def test_a_switch_during_a_batch_counts_from_the_next_one_on(site: Site, numbers
     random = site.host._randomness
 
     def switching(size: int) -> bytes:
-        site.host.use(keyring=None, intervals=Intervals(DAY, HOUR), tls=())
+        site.host.use(Terms(None, Intervals(DAY, HOUR)))
         return random(size)
 
     bodies = [one.checkin() for one in machines[:3]]

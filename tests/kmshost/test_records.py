@@ -8,7 +8,7 @@ import pytest
 from kmshost.site import ADDRESS, PRODUCT, SERVER, Machine, Numbers, Site, activated, granted, refused
 from volact import signing
 from volact.kmshost import store as sql
-from volact.kmshost.kmshost import Intervals
+from volact.kmshost.terms import Terms
 from volact.protocol.problems import Refusal
 from world import DAY, NOW, facts, new_id
 
@@ -283,7 +283,7 @@ def test_the_introduction_is_the_same_for_everybody_and_a_second_old_at_most(sit
     assert second["nonce"] != first["nonce"]
     assert second["chain"] == first["chain"]
     assert set(second) == {"root", "roots", "chain", "token", "nonce"}
-    site.host.use(keyring=site.keyring(), intervals=Intervals(), tls=["B" * 43])
+    site.host.use(Terms(site.keyring(), tls=("B" * 43,)))
     assert site.introduction()["token"] != second["token"]
 
 

@@ -80,7 +80,7 @@ class Kept:
 
     def work(self) -> Upkeep:
         with self.host.opened() as opened:
-            made = Upkeep(opened, self.host.wire)
+            made = Upkeep(opened, opened.keyring, self.host.wire)
             made.extension, made.list = self.tries
             made.work(self.host.site.clock.now())
             self.tries = made.extension, made.list

@@ -50,6 +50,7 @@ COMMANDS = [
     ["status"],
     ["clients"],
     ["events"],
+    ["enrol"],
     ["serve"],
     ["activate", "--request-file", "request.json"],
 ]
@@ -235,3 +236,41 @@ def test_settings_that_a_service_does_not_start_with(
     exit_code, said, err = run("serve")
     assert (exit_code, said["code"]) == (2, code)
     assert "12291" in err
+
+
+# --- the list of machines that count under a strong count (K17) -------------------------------------------------
+
+
+def test_machines_are_enrolled_listed_and_replaced(host: Enterprise, run: Run, tmp_path: Path) -> None:
+    host.init()
+    assert run("enrol")[:2] == (0, [])
+    file = tmp_path / "machines.csv"
+    file.write_text(f"cmid,name\n{'A' * 43},one\n{'B' * 43},two\n")
+    code, said, remark = run("enrol", str(file))
+    assert (code, said) == (0, {"added": 2, "removed": 0, "enrolled": 2})
+    assert "No product here asks for a strong count" in remark
+    assert run("enrol")[1] == ["A" * 43, "B" * 43]
+    file.write_text("B" * 43)
+    assert run("enrol", str(file), "--replace")[1] == {"added": 0, "removed": 1, "enrolled": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [("nonsense", "not-readable"), (f"{'A' * 43}\nB", "not-readable"), (None, "not-readable")],
+)
+def test_a_list_that_is_none_enrols_nobody(
+    host: Enterprise, run: Run, tmp_path: Path, content: str | None, code: str
+) -> None:
+    host.init()
+    file = tmp_path / "list"
+    if content is not None:
+        file.write_text(content)
+    exit_code, said, _ = run("enrol", str(file))
+    assert (exit_code, said["code"]) == (4, code)
+    assert "list" in said["detail"]
+    assert run("enrol")[1] == []
+
+
+def test_replacing_by_nothing_is_a_slip(host: Enterprise, run: Run) -> None:
+    host.init()
+    assert run("enrol", "--replace")[0] == 2

@@ -3,8 +3,6 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import inprocess
 from authority_process import Home as Publisher
 from kmshost_process import Connection, Home, Host
 from volact.children import free_port
@@ -36,29 +35,15 @@ class Said(NamedTuple):
 
 
 def slmgr(home: Home, *words: str, stdin: str = "") -> Said:
-    done = subprocess.run(
-        [sys.executable, "-m", "volact.slmgr", *words, "--json"],
-        env=home.environ,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert "Traceback" not in done.stderr
-    return Said(done.returncode, json.loads(done.stdout), done.stderr)
+    done = inprocess.run("slmgr", *words, "--json", environ=home.environ, stdin=stdin)
+    assert "Traceback" not in done.err
+    return Said(done.code, json.loads(done.out), done.err)
 
 
 def text_of(home: Home, *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "volact.slmgr", *words],
-        env=home.environ,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    return done.stdout
+    done = inprocess.run("slmgr", *words, environ=home.environ)
+    assert done.code == 0
+    return done.out
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +116,23 @@ def test_settings_take_effect_in_a_running_service(home: Home, serving: Host) ->
         assert slmgr(home, "/dli").json["settings"]["port"]["value"] == new, "the settings keep the old value"
         assert answers(home, new)
     assert slmgr(home, "/sprt", str(new)).code == 0, "the service's own port is not taken by another"
+
+
+def test_back_to_a_port_that_is_just_being_left(home: Home, serving: Host) -> None:
+    """K16: it is the service's own, not taken; it is taken up again without an event, and the other let go."""
+    new, old = free_port(), serving.port
+    for wanted, left in ((new, old), (old, new), (new, old)):
+        assert slmgr(home, "/sprt", str(wanted)).json["value"] == wanted
+        until(lambda wanted=wanted: slmgr(home, "/dli").json["listening"]["port"] == wanted)  # type: ignore[misc]
+        assert answers(home, wanted)
+        assert answers(home, left), "for some seconds"
+    assert not [one for one in home.run("events") if one["event"] == 12291]
+    note = home.folder / "kmshost" / "serving.json"
+    until(lambda: json.loads(note.read_text())["leaving"] == [])
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", serving.port))
+        other.listen()
+        assert slmgr(home, "/sprt", str(serving.port)).json["code"] == "port-taken", "it is another's by now"
 
 
 def test_the_port_that_is_told_is_the_one_that_is_listened_on(home: Home) -> None:
@@ -255,12 +257,8 @@ def test_information_is_about_the_host_and_dlv_prints_both(home: Home, tmp_path:
     file = tmp_path / "facts.json"
     file.write_text(json.dumps(facts(77)))
     home.environ["VOLACT_MACHINE_FACTS"] = str(file)
-    subprocess.run(
-        [sys.executable, "-m", "volact", "client", "install", str(home.product_file), f"--root={home.pub}"],
-        env=home.environ,
-        check=True,
-        capture_output=True,
-    )
+    words = ("client", "install", str(home.product_file), f"--root={home.pub}")
+    assert inprocess.run("volact", *words, environ=home.environ).code == 0
     said = slmgr(home, "/dlv")
     assert [one["product"] for one in said.json["client"]] == [PRODUCT]
     assert said.json["host"] == home.host

@@ -1,6 +1,8 @@
 """How a host gets the right to issue: its key, its activation, the extension of its delegation (K9, K18, K21).
 
-- Of the key only the derived private half is kept, 0600, and only until the host is activated; then its label alone.
+- Of the key only the derived private half is kept, and only until the host is activated; then its label alone. A key
+  that waits is one thing, the key of the activation another (`hostkeys`): `activate` asks in the name of the first,
+  `extend` in that of the second, and only an activation makes the first the second.
 - A request is stored before it is sent or written to a file; until it is answered it is sent again byte for byte,
   so that a lost answer costs none of the ten activations.
 - An answer is verified to the pinned root, with every product that it brings, before a byte is stored; then it is
@@ -11,18 +13,17 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
-from volact import signing
 from volact.calls import Caller, problem_of
 from volact.commands import not_readable, when
 from volact.facts import facts_for
 from volact.files import PRIVATE, flush_folder, write_durably
 from volact.kmshost import setup
 from volact.kmshost import store as sql
+from volact.kmshost.hostkeys import HostKeys, Label, label_of
 from volact.protocol import ids, jws, keys, machine, trust
 from volact.protocol.policy import DAY, HOST_DELEGATION_ONLINE
 from volact.protocol.problems import (
@@ -47,19 +48,21 @@ if TYPE_CHECKING:
 HOST, EXTEND = "host", "extend"
 MAX_ANSWER = 4 * 1024 * 1024
 """Bytes of an answer with the products of a delegation."""
-_ID_BYTES = 16
-_OK = 200
-_KEY, _LABEL, _PENDING = "product.pem", "key.json", "pending.json"
+_ID_BYTES, _OK, _PENDING = 16, 200, "pending.json"
 _SPENT = ("request-id-reused", "machine-blocked", "document-refused", "delegation-unknown")
 """Refusals of this very request for ever: the next try needs a new one."""
 
 
-class Label(NamedTuple):
-    """The key that was installed: its last group, the thumbprint of its public half, the product it is for."""
+class _OlderError(DocumentRefused):
+    """An answer that was given before the delegation that is held by now."""
 
-    label: str
-    key: str
-    product: str
+
+class _Asked(NamedTuple):
+    """The request that waits for its answer, as it is sent, and the key in whose name it asks."""
+
+    request: dict[str, Any]
+    claims: Mapping[str, Any]
+    label: Label
 
 
 class Installed(NamedTuple):
@@ -99,7 +102,7 @@ class Line(Protocol):
     def __exit__(self, *_: object) -> None:
         """Close it."""
 
-    def get(self, path: str, /) -> Answer:
+    def get(self, path: str, headers: Mapping[str, str] = ..., /) -> Answer:
         """GET `path`."""
 
     def post(self, path: str, body: dict[str, Any], /) -> Answer:
@@ -118,22 +121,11 @@ class Activating:
         """Activate the host that is `opened`; reach the authority by `call`."""
         self._opened = opened
         self._folder = opened.folder
+        self._keys = HostKeys(opened.folder)
         self._call = call
         self._randomness = randomness
 
     # --- the key ------------------------------------------------------------------------------------------
-
-    def label(self) -> Label | None:
-        """The key that is or was installed."""
-        try:
-            members = json.loads((self._folder / _LABEL).read_bytes())
-            return Label(str(members["label"]), str(members["key"]), str(members["product"]))
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise not_readable(self._folder / _LABEL, error) from None
-        except (ValueError, KeyError, TypeError):
-            raise BrokenData(f"{self._folder / _LABEL} is damaged; install the key again.") from None
 
     def install_key(self, text: str, product: str | None) -> Installed:
         """Install a KMS host key; nothing is sent, and of the key only its key pair is stored.
@@ -156,15 +148,14 @@ class Activating:
         with self._alone():
             signer = Signer(key.private_key(self._opened.publisher.pub))
             before = self._unused()
-            write_durably(self._folder / "keys" / _KEY, signer.pem(), PRIVATE)
             found = Label(key.label, signer.kid, name)
-            self._write(_LABEL, found._asdict())
+            self._keys.install(signer, found)
         return Installed(found.label, name, before.label if before and before.key != found.key else "")
 
     def _unused(self) -> Label | None:
         """The key that waits for its activation; None also if its label is damaged."""
         try:
-            return self.label() if (self._folder / "keys" / _KEY).exists() else None
+            return self._keys.waiting()
         except BrokenData:
             return None
 
@@ -174,7 +165,10 @@ class Activating:
             if not ids.is_product_id(product):
                 raise UsageError(f"{product[:80]!r} is no product id.")
             if known and product not in known:
-                raise Refused(Refusal("product-unknown", f"{product} is not known here: {', '.join(known)}."))
+                detail = (
+                    f"{product} is not known here: {', '.join(known)}; `volact kmshost product add FILE`."
+                )
+                raise Refused(Refusal("product-unknown", detail))
             return product
         if len(known) > 1:
             raise Refused(Refusal("product-ambiguous", f"Known here: {', '.join(known)}."))
@@ -194,34 +188,28 @@ class Activating:
             DocumentRefused: if the answer does not hold.
         """
         with self._alone():
-            self._check_can(op)
-            url, pins = self._address(op, authority)
+            label = self._label(op)
+            url, pins = self._address(label, authority)
             if op == EXTEND and not shorten:
                 self._check_not_shorter()
             with self._call(url, pins) as caller:
                 roots = self._opened.roots() or self._fetch_root(caller)
-                request = self._pending(op, roots.lab)
+                request = self._pending(op, label, lab=roots.lab)
                 answer = caller.post("/v1/requests", request)
             body = _answer(answer.status, answer.body)
-            return self._take_up(body, roots)
+            try:
+                return self._take_up(body, roots)
+            except _OlderError:
+                self._forget_request()  # its answer will be no other: the next try needs a new one
+                raise
 
-    def _address(self, op: str, authority: str | None) -> tuple[str, Sequence[str]]:
+    def _address(self, label: Label, authority: str | None) -> tuple[str, Sequence[str]]:
         products = self._opened.products()
-        named = products.get(self._product_of(op)) or next(iter(products.values()), None)
+        named = products.get(label.product) or next(iter(products.values()), None)
         url = authority or (named.document["url"] if named else "")
         if not url:
             raise UsageError("No authority's address is known here.", "Give it with --authority URL.")
         return url, named.document["tls"] if named else ()
-
-    def _product_of(self, op: str) -> str:
-        label = self.label()
-        if op == EXTEND:
-            held = self._held()
-            if held and label is None:
-                return str(held[-1]["prd"][0])
-        if label is None:
-            raise Refused(Refusal("no-key-installed", "Install it: `volact kmshost install-key KEY`."))
-        return label.product
 
     def _fetch_root(self, caller: Line) -> Roots:
         answer = caller.get("/v1/root")
@@ -245,14 +233,14 @@ class Activating:
             UsageError: if root document 1 is not known yet, which says whether the publisher is a laboratory.
         """
         with self._alone():
-            self._check_can(op)
+            label = self._label(op)
             roots = self._opened.roots()
             if roots is None:
                 raise UsageError(
                     "The publisher's root document is not known here.",
                     "Set the host up with a product file: `volact kmshost init --root ROOT FILE`.",
                 )
-            return self._pending(op, roots.lab)
+            return self._pending(op, label, lab=roots.lab)
 
     def apply(self, data: bytes) -> Activated:
         """Put an answer that came by file into force.
@@ -269,21 +257,30 @@ class Activating:
             _check_answer(body)
             return self._take_up(body, self._opened.roots())
 
-    def _check_can(self, op: str) -> None:
+    def _label(self, op: str) -> Label:
+        """The key in whose name is asked: the one that waits, or for an extension that of the activation.
+
+        Raises:
+            Refused: `host-not-activated`, `no-key-installed`.
+        """
         held = self._held()
+        used = self._keys.activated(held[-1]["act"]) if held else None
         if op == EXTEND:
             if not held:
                 raise Refused(Refusal("host-not-activated"))
-            return
-        label = self.label()
-        if label is None or not (self._folder / "keys" / _KEY).exists():
-            dropped = f"The key {label.label} was dropped after its activation. " if label else ""
-            further = "; `volact kmshost extend` needs no key" if held else ""
-            raise Refused(
-                Refusal(
-                    "no-key-installed", f"{dropped}Install one: `volact kmshost install-key KEY`{further}."
+            if used is None:
+                detail = (
+                    "The key of this host's activation is not known here; install a key and activate anew."
                 )
-            )
+                raise Refused(Refusal("no-key-installed", detail))
+            return used
+        waiting = self._keys.waiting()
+        if waiting is None:
+            dropped = f"The key {used.label} was dropped after its activation. " if used else ""
+            further = "; `volact kmshost extend` needs no key" if held else ""
+            detail = f"{dropped}Install one: `volact kmshost install-key KEY`{further}."
+            raise Refused(Refusal("no-key-installed", detail))
+        return waiting
 
     def _check_not_shorter(self) -> None:
         end, now = self._held()[-1]["exp"], self._opened.clock.now()
@@ -297,42 +294,43 @@ class Activating:
         )
 
     def _held(self) -> list[Document]:
-        """The host's delegations, the newest last."""
-        keyring_rows: list[Document] = []
-        with self._opened.store.reading() as tx:
-            roots = setup.roots_of(sql.publisher(tx))
-            rows = sql.delegations(tx, self._opened.signer.kid)
-        if roots is not None:
-            keyring_rows = [trust.verify(row.bundle, "delegation", roots).document for row in rows]
-        return sorted(keyring_rows, key=lambda one: (one.iat, one["exp"]))
+        """The host's delegations, the newest last; one that was taken back can be extended, too."""
+        keyring = self._opened.keyring()
+        return keyring.held if keyring else []
 
     # --- the request --------------------------------------------------------------------------------------
 
-    def _pending(self, op: str, lab: bool) -> dict[str, Any]:
+    def _pending(self, op: str, label: Label, *, lab: bool) -> dict[str, Any]:
         """The request that waits for its answer, or a new one, stored."""
-        held = self._held()
-        ref = held[-1].jti if op == EXTEND else None
-        label = self.label()
-        key = label.key if label else ""
-        try:
-            bundle = jws.read_json((self._folder / _PENDING).read_bytes())
-            claims = trust.open_self_keyed(bundle, "request").document.claims
-            product = label.product if label else ""
-            wanted = {"iss": self._opened.signer.kid, "op": op, "key": key, "prd": product}
-            if all(claims[name] == value for name, value in wanted.items()) and claims.get("ref") == ref:
-                return bundle
-        except (FileNotFoundError, DocumentRefused):
-            pass
-        except OSError as error:
-            raise not_readable(self._folder / _PENDING, error) from None
-        bundle = self._request(op, ref, lab=lab)
-        self._write(_PENDING, bundle)
+        ref = self._held()[-1].jti if op == EXTEND else None
+        wanted = {
+            "iss": self._opened.signer.kid,
+            "op": op,
+            "key": label.key,
+            "prd": label.product,
+            "ref": ref,
+        }
+        asked = self._asked()
+        if asked and all(asked.claims.get(name) == value for name, value in wanted.items()):
+            return asked.request
+        bundle = self._request(op, label, ref, lab=lab)
+        members = {"request": bundle, "label": label._asdict()}
+        write_durably(self._folder / _PENDING, jws.write_json(members), PRIVATE)
         return bundle
 
-    def _request(self, op: str, ref: str | None, *, lab: bool) -> dict[str, Any]:
-        opened, label, now = self._opened, self.label(), self._opened.clock.now()
-        if label is None:
-            raise Refused(Refusal("no-key-installed", "Install it: `volact kmshost install-key KEY`."))
+    def _asked(self) -> _Asked | None:
+        """The request that waits for its answer; None if none does, or what is kept of it is damaged."""
+        try:
+            members = jws.read_json((self._folder / _PENDING).read_bytes())
+            request = trust.open_self_keyed(members.get("request"), "request")
+            return _Asked(members["request"], request.document.claims, label_of(members.get("label")))
+        except (FileNotFoundError, DocumentRefused, BrokenData):
+            return None
+        except OSError as error:
+            raise not_readable(self._folder / _PENDING, error) from None
+
+    def _request(self, op: str, label: Label, ref: str | None, *, lab: bool) -> dict[str, Any]:
+        opened, now = self._opened, self._opened.clock.now()
         pub, me = opened.publisher.pub, opened.signer
         common = {"pub": pub, "lab": lab, "iat": now, "aud": pub}
         parts = facts_for(opened.environ, lab=lab).values
@@ -350,8 +348,7 @@ class Activating:
             return {**request, "usage": self._usage({**common, "sub": me.kid, "ref": ref}, now)}
         request = me.bundle("request", claims)
         digest = ids.digest(str(request["token"]).rpartition(".")[0].encode("ascii"))
-        holder = signing.load(self._folder / "keys" / _KEY)
-        proof = holder.sign(
+        proof = self._keys.private_half().sign(
             "key-proof",
             {**common, "jti": self._new_id(), "sub": me.kid, "op": op, "prd": label.product, "dig": digest},
         )
@@ -374,7 +371,7 @@ class Activating:
         refusal = problem_of(body)
         if refusal is not None:
             if refusal.code in _SPENT:
-                self._remove(_PENDING)
+                self._forget_request()
             raise Refused(refusal)
         products = _products(body)
         pub = self._opened.publisher.pub
@@ -388,8 +385,7 @@ class Activating:
         opened = [(setup.open_product(one, pub, granted.roots), one) for one in products]
         held = self._held()
         self._store(granted, opened)
-        self._remove(_PENDING)
-        self._forget_key(document)
+        self._settle(document)
         was = held[-1]["exp"] if held and held[-1].jti != document.jti else None
         return Activated(tuple(document["prd"]), document["exp"], document["act"], was)
 
@@ -398,7 +394,7 @@ class Activating:
         document, now = granted.document, self._opened.clock.now()
         newer = max((one.iat for one in self._held() if one.jti != document.jti), default=0)
         if document.iat < newer:
-            raise DocumentRefused("delegation: older than the one that is held")
+            raise _OlderError("delegation: older than the one that is held")
         with self._opened.store.writing() as tx:
             setup.learn(tx, granted.roots, [(one.document, bundle) for one, bundle in products])
             missing = set(document["prd"]) - {one.prd for one in sql.products(tx)}
@@ -415,13 +411,25 @@ class Activating:
                 # A usage statement speaks of the time under one delegation (K21).
                 sql.clear_peaks(tx)
 
-    def _forget_key(self, document: Document) -> None:
-        """Drop the key's private half: an extension needs none."""
-        label = self.label()
-        if label is not None and label.product in document["prd"]:
-            path = self._folder / "keys" / _KEY
-            path.unlink(missing_ok=True)
-            flush_folder(path.parent)
+    def _settle(self, document: Document) -> None:
+        """Let key and request follow an answer that is stored.
+
+        An answer by file may be to an earlier request than the one that waits: an activation's id that is known here
+        is of the key that it was of then; a new one is of the key that was asked with.
+        """
+        act, asked, waiting = document["act"], self._asked(), self._keys.waiting()
+        known = self._keys.activated(act)
+        asked_to_activate = asked.label if asked and asked.claims["op"] == HOST else None
+        fitting = [one for one in (asked_to_activate, waiting) if one and one.product in document["prd"]]
+        label = known or next(iter(fitting), None)
+        if label is None:
+            return
+        if known is None:
+            self._keys.note_activated(act, label)
+        if waiting and waiting.key == label.key and (known is None or asked_to_activate == label):
+            self._keys.drop_waiting()
+        if asked and asked.label.key == label.key:
+            self._forget_request()
 
     # --- files --------------------------------------------------------------------------------------------
 
@@ -439,11 +447,8 @@ class Activating:
                 raise Refused(Refusal("in-use")) from None
             yield
 
-    def _write(self, name: str, members: Mapping[str, Any]) -> None:
-        write_durably(self._folder / name, jws.write_json(dict(members)), PRIVATE)
-
-    def _remove(self, name: str) -> None:
-        (self._folder / name).unlink(missing_ok=True)
+    def _forget_request(self) -> None:
+        (self._folder / _PENDING).unlink(missing_ok=True)
         flush_folder(self._folder)
 
 

@@ -2,6 +2,9 @@
 
 `GET /v1/host`
     ``{"root", "roots", "chain", "token", "nonce"}``, the same for everybody.
+`GET /v1/status`
+    The publisher's status list as the host holds it: its head's bundle as one line of JSON, then its body, with an
+    ``ETag``; `not-found` if it holds none.
 `POST /v1/leases`
     Takes a check-in ``{"token", "jwk"}``; answers a lease's bundle ``{"token", "chain", "roots"}``.
 
@@ -11,18 +14,19 @@ a check-in's token has at most 8 KiB, its key 200 bytes.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from volact import http
 from volact.grouping import GroupCommit
+from volact.kmshost import statuslist
 from volact.kmshost.checkins import Sent
 from volact.protocol.problems import Refusal
+from volact.sources import inside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from volact.http import App, Receive, Scope, Send
     from volact.kmshost.kmshost import KmsHost
 
@@ -48,13 +52,21 @@ def read_sent(body: bytes) -> Sent | Refusal:
     return Sent(read.token, read.jwk)
 
 
+Answer = Callable[[Sequence[tuple[Sent, str]]], Sequence[bytes | Refusal]]
+
+
 class Face:
     """The host's routes."""
 
-    def __init__(self, host: KmsHost) -> None:
-        """Answer with `host`."""
+    def __init__(self, host: KmsHost, answer: Answer | None = None) -> None:
+        """Answer with `host`; `answer` is its way of answering a batch where somebody measures that."""
         self._host = host
-        self._group: GroupCommit[Sent] = GroupCommit(host.answer)
+        self._group: GroupCommit[Sent] = GroupCommit(answer or host.answer)
+        self._networks: tuple[str, ...] = ()
+
+    def serve_only(self, networks: tuple[str, ...]) -> None:
+        """Answer only who calls from these networks; with none, everybody (PROTOCOL section 6)."""
+        self._networks = networks
 
     async def between(self, work: Callable[[], None]) -> None:
         """Do `work` on the role between two batches of check-ins."""
@@ -65,13 +77,21 @@ class Face:
         await self._group.close()
 
     def app(self) -> App:
-        """The ASGI application: two routes, and without a framework between, which would cost the hot one."""
-        routes = {"/v1/leases": ("POST", self._leases), "/v1/host": ("GET", self._introduction)}
+        """The ASGI application: three routes, and without a framework between, which would cost the hot one."""
+        routes = {
+            "/v1/leases": ("POST", self._leases),
+            "/v1/host": ("GET", self._introduction),
+            "/v1/status": ("GET", self._status),
+        }
 
         async def application(scope: Scope, receive: Receive, send: Send) -> None:
             try:
                 method, handle = routes.get(scope["path"], ("", None))
-                if handle is None:
+                if self._networks and not inside(scope["client"][0], self._networks):
+                    response = http.problem(
+                        Refusal("machine-not-entitled", "This host serves other networks.")
+                    )
+                elif handle is None:
                     response = http.problem(Refusal("not-found"))
                 elif scope["method"] != method:
                     refusal = Refusal("method-not-allowed", f"Use {method}.", (("allow", method),))
@@ -85,7 +105,7 @@ class Face:
         return application
 
     async def _leases(self, scope: Scope, receive: Receive) -> http.Response:
-        body = await http.read_body(receive, limit=MAX_BODY)
+        body = await http.read_body(scope, receive, limit=MAX_BODY)
         sent = body if isinstance(body, Refusal) else read_sent(body)
         if isinstance(sent, Refusal):
             return http.problem(sent)
@@ -95,3 +115,9 @@ class Face:
     async def _introduction(self, _scope: Scope, _receive: Receive) -> http.Response:
         answer = self._host.introduction()
         return http.problem(answer) if isinstance(answer, Refusal) else http.json_answer(answer)
+
+    async def _status(self, scope: Scope, _receive: Receive) -> http.Response:
+        held = self._host.blocks
+        if held.pair == statuslist.NONE:
+            return http.problem(Refusal("not-found", "This host holds no status list."))
+        return http.status_list(http.header(scope, b"if-none-match"), held.etag, held.content)

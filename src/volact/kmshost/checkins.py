@@ -6,6 +6,7 @@ anything is written (PROTOCOL section 6; T14, T20).
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -15,10 +16,12 @@ from volact.protocol import ids, jws, trust
 from volact.protocol.problems import DocumentRefused, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from volact.protocol.documents import Document
+
+    _Look = Callable[[str], "_Nonce | None"]
 
 _NONCE = b'"nonce":"'
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -38,14 +41,14 @@ class Frame(NamedTuple):
     Attributes:
         pub: the publisher.
         lab: whether it is a laboratory's.
-        host: this host's id.
+        hosts: the ids of the hosts of this count, any of which may have been asked for the nonce (K12).
         nonce_key: the key of its nonces.
         now: seconds UTC.
     """
 
     pub: str
     lab: bool
-    host: str
+    hosts: tuple[str, ...]
     nonce_key: bytes
     now: int
 
@@ -67,13 +70,14 @@ class CheckIn(NamedTuple):
 
 
 class _Nonce(NamedTuple):
-    """A good nonce, and when it was given."""
+    """A good nonce, when it was given, and by which host."""
 
     text: str
     given: int
+    host: str
 
 
-_UNSEEN = _Nonce("", 0)
+_UNSEEN = _Nonce("", 0, "")
 """For a check-in that is refused before its nonce is looked at."""
 
 
@@ -85,10 +89,12 @@ def open_all(sent: Sequence[tuple[Sent, str]], frame: Frame) -> list[CheckIn | R
             opening.take_apart()
         except DocumentRefused as error:
             opening.refused = error
-    seen = [_nonce_of(opening, frame) if opening.refused is None else _UNSEEN for opening in openings]
+    # Whoever asked in the same second holds the same nonce: each is looked at once a batch.
+    good = functools.cache(functools.partial(_good, frame))
+    seen = [_nonce_of(opening, good) if opening.refused is None else _UNSEEN for opening in openings]
     _go_on([opening for opening, nonce in zip(openings, seen, strict=True) if nonce is not None])
     return [
-        Refusal("nonce-refused") if nonce is None else _conclude(opening, nonce, address, frame)
+        Refusal("nonce-refused") if nonce is None else _conclude(opening, nonce, address, frame, good)
         for opening, nonce, (_, address) in zip(openings, seen, sent, strict=True)
     ]
 
@@ -103,25 +109,31 @@ def _go_on(openings: Sequence[trust.Opening]) -> None:
                     opening.refused = error
 
 
-def _nonce_of(opening: trust.Opening, frame: Frame) -> _Nonce | None:
+def _nonce_of(opening: trust.Opening, good: _Look) -> _Nonce | None:
     """The good nonce in a payload: where our own client writes it; only if there is none, by reading the JSON."""
     payload = opening.parts.payload
     start = payload.find(_NONCE) + len(_NONCE)
-    found = _good(payload[start : start + nonces.CHARACTERS].decode("latin-1"), frame)
+    found = good(payload[start : start + nonces.CHARACTERS].decode("latin-1"))
     if found is not None:
         return found
     try:
-        return _good(jws.read_json(payload).get("nonce"), frame)
+        text = jws.read_json(payload).get("nonce")
     except DocumentRefused:
         return None
+    return good(text) if isinstance(text, str) else None
 
 
-def _good(text: object, frame: Frame) -> _Nonce | None:
-    given = nonces.given(frame.nonce_key, frame.host, text, frame.now)
-    return None if given is None else _Nonce(str(text), given)
+def _good(frame: Frame, text: str) -> _Nonce | None:
+    for host in frame.hosts:
+        given = nonces.given(frame.nonce_key, host, text, frame.now)
+        if given is not None:
+            return _Nonce(text, given, host)
+    return None
 
 
-def _conclude(opening: trust.Opening, nonce: _Nonce, address: str, frame: Frame) -> CheckIn | Refusal:
+def _conclude(
+    opening: trust.Opening, nonce: _Nonce, address: str, frame: Frame, good: _Look
+) -> CheckIn | Refusal:
     if opening.refused is not None:
         return opening.refused.refusal
     document = opening.document
@@ -129,12 +141,12 @@ def _conclude(opening: trust.Opening, nonce: _Nonce, address: str, frame: Frame)
         trust.check_publisher(document, frame.pub, lab=frame.lab)
     except DocumentRefused as error:
         return error.refusal
-    if document["aud"] != frame.host:
-        return Refusal("document-refused", "checkin: for another host")
     # What was looked at before the signature may have been another text than the one that was signed as the nonce.
-    signed = nonce if document["nonce"] == nonce.text else _good(document["nonce"], frame)
+    signed = nonce if document["nonce"] == nonce.text else good(document["nonce"])
     if signed is None:
         return Refusal("nonce-refused")
+    if document["aud"] != signed.host:
+        return Refusal("document-refused", "checkin: for another host")
     return CheckIn(document, content_digest(document), address, signed.given)
 
 

@@ -14,8 +14,9 @@ from cyclopts import Parameter
 
 from volact import commands
 from volact.commands import WHOLE, Json
-from volact.console import Console, secret_argument
-from volact.kmshost import activating, reporting, setup
+from volact.console import DONE, REFUSED, Console, secret_argument
+from volact.kmshost import activating, placing, reporting, setup
+from volact.protocol import policy
 from volact.protocol.jws import MAX_INTEGER
 from volact.protocol.problems import UsageError
 
@@ -26,6 +27,9 @@ app = commands.role(
     "kmshost", "The enterprise's activation host: machines activate here, once enough of them call."
 )
 
+_product = commands.group("product", "Products: the signed files that the publisher gives out.")
+app.command(_product)
+
 _Authority = Annotated[
     str | None, Parameter(help="The authority's address; by default the one in the product file.")
 ]
@@ -33,6 +37,9 @@ _RequestFile = Annotated[
     Path | None, Parameter(help="Write the request to this file instead, for a way without a network.")
 ]
 _ResponseFile = Annotated[Path | None, Parameter(help="Put the answer in this file into force.")]
+
+
+_MOST_LIST = 64 * 1024 * 1024
 
 
 def main(arguments: list[str]) -> int:
@@ -72,6 +79,33 @@ def init(
             "joined": made.joined,
         },
         f"host: {made.host}\nproducts: {known}{joined}\nNext: volact kmshost install-key KEY",
+    )
+
+
+@_product.command(name="add")
+def product_add(
+    *files: Annotated[Path, Parameter(name="FILE", help="Signed product files, ID.volact-product.")],
+    json: Json = False,
+) -> None:
+    """Let a host that is set up know a product, or a newer version of one.
+
+    From then on a key of that product can be installed. What the host serves is decided by its delegation: `activate`
+    with such a key brings the product into it.
+    """
+    if not files:
+        raise UsageError("Name a signed product file, ID.volact-product.")
+    with setup.opened() as opened:
+        found = setup.teach(opened, files)
+    more = "Next, for what is not served: volact kmshost install-key KEY, then volact kmshost activate"
+    lines = [
+        f"{one.product} version {one.version}"
+        + ("" if one.added else ": nothing has changed")
+        + ("" if one.served else ": not served")
+        for one in found
+    ]
+    Console(json=json).answer(
+        [one._asdict() for one in found],
+        "\n".join(lines if all(one.served for one in found) else [*lines, more]),
     )
 
 
@@ -207,6 +241,72 @@ def serve(*, listen: str = "", json: Json = False) -> None:
 
 
 @app.command
+def publish(
+    *,
+    show: Annotated[
+        bool, Parameter(help="Print the records, for entering them by hand; change nothing.")
+    ] = False,
+    withdraw: Annotated[bool, Parameter(help="Take back what this host has published.")] = False,
+    json: Json = False,
+) -> int:
+    """Publish this host in DNS now, in each domain of the setting `dns_domains`, and say what came of it.
+
+    A running service does so by itself, also at its start, every day, and when something changes.
+    """
+    from volact.kmshost import dnscommands
+
+    if show and withdraw:
+        raise UsageError("Give one of --show and --withdraw.")
+    console = Console(json=json)
+    with setup.opened() as opened:
+        if show:
+            records = dnscommands.by_hand(opened)
+            nothing = "This machine has no name of its own: set dns_name."
+            console.answer({"records": records}, "\n".join(records) or nothing)
+            return DONE
+        found = (dnscommands.withdraw_now if withdraw else dnscommands.publish_now)(opened)
+        if withdraw and dnscommands.is_published_again(opened):
+            console.remark("The service that runs publishes again at its next change or day: slmgr /cdns")
+    console.answer(dnscommands.members(found), "\n".join(dnscommands.lines(found)) or "Nothing is published.")
+    return DONE if all(one.done for one in found) else REFUSED
+
+
+@app.command
+def enrol(
+    file: Annotated[
+        Path | None, Parameter(name="FILE", help="CMIDs, one a line; what stands behind one is passed over.")
+    ] = None,
+    /,
+    *,
+    replace: Annotated[bool, Parameter(help="In place of all that were enrolled before.")] = False,
+    json: Json = False,
+) -> None:
+    """Enrol the machines that count where a product's policy asks for a strong count; without FILE, list them.
+
+    Such a product counts nobody else, so that keys which somebody makes up reach no threshold. A machine's CMID is in
+    `volact client status` there, and in `volact kmshost clients` once it has called.
+    """
+    console = Console(json=json)
+    if file is None:
+        if replace:
+            raise UsageError("--replace needs FILE.")
+        with setup.opened() as opened, opened.store.reading() as tx:
+            known = placing.enrolled(tx)
+        console.answer(known, "\n".join(known) or "No machine is enrolled: volact kmshost enrol FILE")
+        return
+    cmids = placing.read_list(commands.read(file, _MOST_LIST).decode("utf-8", "replace"), str(file))
+    with setup.opened() as opened:
+        with opened.store.writing() as tx:
+            done = placing.enrol(tx, cmids, opened.clock.now(), alone=replace)
+        if not any(one.strong_count for one in opened.policies()):
+            console.remark("No product here asks for a strong count: until one does, every machine counts.")
+    console.answer(
+        {"added": done.added, "removed": done.removed, "enrolled": done.total},
+        f"added {done.added}, removed {done.removed}, enrolled now {done.total}",
+    )
+
+
+@app.command
 def status(*, json: Json = False) -> None:
     """Show the host's activation, products, counts, requests and settings."""
     with setup.opened() as opened:
@@ -251,13 +351,26 @@ def events(
     limit: Annotated[
         int, WHOLE, Parameter(help="Only the newest so many; 0, the default: all that are kept.")
     ] = 0,
+    event: Annotated[int | None, WHOLE, Parameter(help="Only events of this number.")] = None,
+    result: Annotated[
+        str | None, Parameter(help="Only with this result: ok, or the code of a refusal.")
+    ] = None,
+    cmid: Annotated[
+        str | None, Parameter(help="Only of this machine, by its CMID.", allow_leading_hyphen=True)
+    ] = None,
+    product: Annotated[str | None, Parameter(help="Only of this product, by its id.")] = None,
     json: Json = False,
 ) -> None:
-    """List what happened, the oldest first: 12290 a request was handled, 12291 the service could not start or move."""
+    """List what happened, the oldest first; the newest 100,000 events are kept.
+
+    12290 a request was handled, 12291 the service could not start or move, 12293 DNS publishing failed,
+    12294 it succeeded, 12295 the count will fall, or holds again. (12288 and 12289, a client sent a request and got
+    its answer, are in the clients' own lists: volact client events.)
+    """
     if not 0 <= limit <= MAX_INTEGER:
         raise UsageError("--limit is 0, for all that are kept, or a number of events.")
     with setup.opened() as opened:
-        found = reporting.events(opened, since, limit)
+        found = reporting.events(opened, since, limit, event=event, result=result, cmid=cmid, product=product)
     commands.show(
         Console(json=json),
         found,
@@ -266,5 +379,43 @@ def events(
             for row in found
         ],
         reporting.EVENT_COLUMNS,
-        "Nothing has happened" + (" in this time." if since else " yet."),
+        _nothing_happened(since, event or result or cmid or product),
     )
+
+
+def _nothing_happened(since: str | None, narrowed: object) -> str:
+    if narrowed:
+        return "No such event is kept."
+    return "Nothing has happened" + (" in this time." if since else " yet.")
+
+
+@app.command
+def forecast(
+    *,
+    days: Annotated[
+        int, WHOLE, Parameter(help="How many days to look ahead, 1 to 365; by default 30.")
+    ] = policy.FORECAST_DAYS,
+    json: Json = False,
+) -> None:
+    """Say what will be counted in the days to come, and on which day a threshold is lost.
+
+    Two lines: what is certain even if no machine calls any more, and what is expected if those that call go on and
+    those that are overdue have left.
+    """
+    from volact.kmshost import foretelling
+
+    if not 1 <= days <= foretelling.LONGEST:
+        raise UsageError(f"--days is 1 to {foretelling.LONGEST}.")
+    with setup.opened() as opened:
+        found = foretelling.forecast(opened, days)
+    Console(json=json).answer(found, foretelling.prose(found))
+
+
+@app.command(name="clones")
+def list_clones(*, json: Json = False) -> None:
+    """List the machines that called with another one's identity: copies of an image, and the machine it came from."""
+    from volact.kmshost import clones
+
+    with setup.opened() as opened:
+        found = clones.images(opened)
+    Console(json=json).answer(found, clones.prose(found))

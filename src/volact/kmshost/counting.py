@@ -92,6 +92,8 @@ def recognise(known: Known | None, fp: Mapping[str, str]) -> Seen | Refusal:
     """What a known CMID's vector says (rows 1, 2, 4 and 5 of PROTOCOL section 5); no record is judged by nothing."""
     if known is None:
         return Seen(fp, None, changed=False)
+    if fp == known.fp:
+        return Seen(fp, known.before, changed=False)
     verdict = machine.at_host(known.fp, known.before, fp)
     if verdict == machine.CLONED:
         return Refusal("identity-cloned")

@@ -39,6 +39,11 @@ class Housekeeping:
         self._jumps = 0
         self._running = self._kept = 0
 
+    @property
+    def resting(self) -> bool:
+        """Whether nothing is deleted now, because the clock has jumped or is doubted."""
+        return self._resting
+
     def start(self, clock: Clock, books: Store) -> None:
         """Begin with what was believed last; a host that was off for long is not told from one with a wrong clock."""
         look = self._watch.look(clock)

@@ -37,6 +37,8 @@ class Keyring:
         roots: the publisher's root documents.
         signer: the host's key.
         products: the products that the host has documents of, by id.
+        hosts: the ids of the hosts of this count, this one first.
+        held: every delegation that the host was ever given, the newest last; also those that were taken back.
     """
 
     def __init__(
@@ -45,24 +47,28 @@ class Keyring:
         signer: Signer,
         delegations: Sequence[store.Delegation],
         products: Sequence[store.Product],
+        hosts: Sequence[str] = (),
     ) -> None:
         """Sign with `signer` under the stored `delegations`; everything is verified to the roots here.
+
+        `hosts` are those that share the count (K12).
 
         Raises:
             BrokenData: if a stored document does not hold.
         """
         self.roots = roots
         self.signer = signer
+        self.hosts = (signer.kid, *[host for host in hosts if host != signer.kid])
         try:
             granted = [trust.verify(row.bundle, "delegation", roots) for row in delegations]
             opened = [trust.verify(row.bundle, "product", roots) for row in products]
         except DocumentRefused as error:
             raise BrokenData(f"A stored document does not hold: {error.refusal.detail}.") from None
         self._all = {one.document.jti: one for one in granted}
-        self._newest = max(
-            (one for one in granted if not one.revoked),
-            key=lambda one: (one.document.iat, one.document["exp"]),
-            default=None,
+        granted.sort(key=lambda one: (one.document.iat, one.document["exp"]))
+        self.held = [one.document for one in granted]
+        self._newest: Document | None = next(
+            (one.document for one in reversed(granted) if not one.revoked), None
         )
         self.products = {one.document["sub"]: _product(one.document) for one in opened}
         signed = [*granted, *opened]
@@ -85,8 +91,8 @@ class Keyring:
 
     @property
     def newest(self) -> Document | None:
-        """The newest delegation; None if the host is not activated."""
-        return self._newest.document if self._newest else None
+        """The newest delegation that stands; None if the host is not activated."""
+        return self._newest
 
     def in_force(self, now: int) -> Document | Refusal:
         """The delegation under which the host signs now (PROTOCOL section 8).
@@ -98,9 +104,9 @@ class Keyring:
             return Refusal("host-not-activated")
         if self.is_behind(now):
             return Refusal("host-clock-wrong", "The clock is before what the publisher has signed.")
-        if now > self._newest.document["exp"]:
+        if now > self._newest["exp"]:
             return Refusal("host-clock-wrong", "The delegation is past its end.")
-        return self._newest.document
+        return self._newest
 
     def is_behind(self, now: int) -> bool:
         """Whether the clock is more than an hour before the newest date that the publisher signed for this host."""
@@ -111,12 +117,9 @@ class Keyring:
         return {"pub": self.pub, "lab": self.roots.lab}
 
     def introduction(
-        self, tls: Sequence[str], now: int, new_id: Callable[[], str]
-    ) -> dict[str, object] | Refusal:
+        self, tls: Sequence[str], delegation: Document, now: int, new_id: Callable[[], str]
+    ) -> dict[str, object]:
         """What `GET /v1/host` answers, without the nonce: the chain and a fresh `host` document."""
-        delegation = self.in_force(now)
-        if isinstance(delegation, Refusal):
-            return delegation
         token = self.signer.sign(
             "host",
             {

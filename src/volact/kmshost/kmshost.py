@@ -12,43 +12,42 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from volact.kmshost import checkins, counting, ledger, nonces, placing, store
+from volact.kmshost import checkins, counting, ledger, nonces, placing, store, surveys
+from volact.kmshost.admission import LONELY_FOR, Admission
 from volact.kmshost.clockwatch import Clockwatch
 from volact.kmshost.counting import GRANTED
 from volact.kmshost.housekeeping import Housekeeping
 from volact.kmshost.ledger import Group, Record
 from volact.kmshost.store import Event
+from volact.kmshost.surveys import Copy
 from volact.protocol import documents, ids
+from volact.protocol.policy import HOUR
 from volact.protocol.problems import Refusal, printable
 from volact.stores import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sqlalchemy import Connection
+
     from volact.clock import Clock
     from volact.kmshost.checkins import CheckIn, Sent
     from volact.kmshost.keyring import Keyring, Product
+    from volact.kmshost.statuslist import Held
     from volact.kmshost.store import Store
+    from volact.kmshost.terms import Terms
     from volact.protocol.documents import Document
 
 HANDLED, NOT_STARTED = 12290, 12291
 _ID_BYTES = 16
+_COUNT_EVERY = HOUR
 _encode = msgspec.json.Encoder().encode
 
 
-class Intervals(NamedTuple):
-    """What the host's administrator set, seconds; None where the product's policy counts."""
-
-    renewal: int | None = None
-    retry: int | None = None
-
-
 class _Using(NamedTuple):
-    """What the host signs and answers with; put in its place as one, since a batch runs in another thread."""
+    """The terms, and what follows from them; put in its place as one, since a batch runs in another thread."""
 
-    keyring: Keyring | None
-    intervals: Intervals
-    tls: tuple[str, ...]
+    terms: Terms
     groups: dict[str, Group]
     strong: bool
 
@@ -62,16 +61,19 @@ class _Lease(NamedTuple):
 
 
 class _Work(NamedTuple):
-    """What holds for all check-ins of a batch."""
+    """What holds for all check-ins of a batch; `lease` are the claims that its leases begin with."""
 
+    tx: Connection
     batch: ledger.Batch
     keyring: Keyring
-    intervals: Intervals
-    groups: dict[str, Group]
+    using: _Using
     delegation: Document
     now: int
-    events: list[Event]
     enrolled: set[str]
+    lease: dict[str, object]
+    events: list[Event]
+    copies: list[Copy]
+    turned_away: list[tuple[str, int]]
 
     def group_of(self, product: Product, cmid: str) -> str:
         """Where a machine counts (K17)."""
@@ -89,17 +91,15 @@ class KmsHost:
         self,
         clock: Clock,
         books: Store,
-        keyring: Keyring | None,
+        terms: Terms,
         randomness: Callable[[int], bytes],
-        intervals: Intervals,
         report: Callable[[Sequence[Event]], None],
-        tls: Sequence[str] = (),
         warn: Callable[[str], None] = lambda _text: None,
     ) -> None:
-        """Take the time from `clock`, keep everything in `books`, sign with `keyring` (None: not activated).
+        """Take the time from `clock`, keep everything in `books`, answer on `terms`.
 
         `report` hears of the events of each batch, which are rows already; `warn` of what an administrator should
-        look at; `tls` are the SPKI digests of the keys that the host is served with.
+        look at.
         """
         self.clock = clock
         self.store = books
@@ -113,41 +113,47 @@ class KmsHost:
         self._last_now = 0
         self._warned = False
         self._introduced: tuple[int, bytes | Refusal] = (-1, Refusal("busy"))
-        self._using = _using(keyring, intervals, tls)
+        self._using = _using(terms)
+        self._admission = Admission(terms.limits)
+        self._counted_at: int | None = None
 
     def start(self) -> None:
-        """Read what must be known before the first request; reads no machine's record.
+        """Read what must be known before the first request; of machines only how many there are.
 
         Raises:
             VolactError: if the store cannot be read.
         """
         with self.store.reading() as tx:
             found, placed = store.publisher(tx), placing.places(tx)
+            self._admission.count(tx)
         self._nonce_key = found.nonce_key if found else b""
         self._housekeeping.start(self.clock, self.store)
-        self._place(placed)
+        self._place(placed, self._using.terms)
 
-    def use(self, *, keyring: Keyring | None, intervals: Intervals, tls: Sequence[str]) -> None:
-        """Sign with this and tell these intervals from the next batch on; called between two batches.
+    def use(self, terms: Terms) -> None:
+        """Answer on these terms from the next batch on; called between two batches.
 
         Raises:
             VolactError: if the store failed; then nothing is changed.
         """
-        before = _places(self._using.keyring)
-        using = _using(keyring, intervals, tls)
-        self._place(before, using)
-        self._using = using
+        self._place(self._using.terms.places(), terms)
+        self._using = _using(terms)
+        self._admission.limit(terms.limits)
         self._memory.forget()
         self._introduced = (-1, Refusal("busy"))
 
-    def _place(self, before: dict[str, placing.Place], using: _Using | None = None) -> None:
+    def _place(self, before: dict[str, placing.Place], terms: Terms) -> None:
         """Let the records of products count where their newest documents say (K1), if they did not `before`."""
-        wanted = _places((using or self._using).keyring)
-        changed = {prd: where for prd, where in wanted.items() if before.get(prd) != where}
+        changed = {prd: where for prd, where in terms.places().items() if before.get(prd) != where}
         if changed:
             with self.store.writing() as tx:
                 for prd, where in sorted(changed.items()):
                     placing.place(tx, prd, where)
+
+    @property
+    def blocks(self) -> Held:
+        """The publisher's status list on whose terms it answers."""
+        return self._using.terms.blocks
 
     # --- GET /v1/host -------------------------------------------------------------------------------------
 
@@ -159,13 +165,13 @@ class KmsHost:
         return self._introduced[1]
 
     def _introduce(self, now: int) -> bytes | Refusal:
-        keyring = self._using.keyring
-        if keyring is None:
-            return Refusal("host-not-activated")
+        terms = self._using.terms
+        keyring, delegation = terms.keyring, terms.delegation(now)
+        if isinstance(delegation, Refusal):
+            return delegation
+        assert keyring is not None  # noqa: S101 - there is no delegation without one
         # Signed anew each second: its date is one that a client has just asked for.
-        members = keyring.introduction(self._using.tls, now, self._new_id)
-        if isinstance(members, Refusal):
-            return members
+        members = keyring.introduction(terms.tls, delegation, now, self._new_id)
         random = self._randomness(nonces.RANDOM_BYTES)
         nonce = nonces.make(self._nonce_key, keyring.host, now, random)
         return json.dumps({**members, "nonce": nonce}, separators=(",", ":")).encode("ascii")
@@ -180,16 +186,14 @@ class KmsHost:
         """
         now = self._watch.look(self.clock).now
         using = self._using
-        keyring = using.keyring
-        if keyring is None:
-            return [Refusal("host-not-activated")] * len(sent)
-        delegation = keyring.in_force(now)
+        keyring, delegation = using.terms.keyring, using.terms.delegation(now)
         if isinstance(delegation, Refusal):
             return [delegation] * len(sent)
+        assert keyring is not None  # noqa: S101 - there is no delegation without one
         if now < self._last_now:
             self._memory.forget()
         self._last_now = now
-        frame = checkins.Frame(keyring.pub, keyring.roots.lab, keyring.host, self._nonce_key, now)
+        frame = checkins.Frame(keyring.pub, keyring.roots.lab, keyring.hosts, self._nonce_key, now)
         opened = checkins.open_all(sent, frame)
         asked = [one for one in opened if not isinstance(one, Refusal)]
         outcomes = iter(self._decide_or_repeat(asked, using, keyring, delegation, now) if asked else ())
@@ -217,11 +221,15 @@ class KmsHost:
             cmids = {one.document["iss"] for one in asked}
             batch = ledger.Batch(tx, self._memory, cmids, now)
             enrolled = placing.listed(tx, cmids) if using.strong else set()
-            work = _Work(batch, keyring, using.intervals, using.groups, delegation, now, events, enrolled)
+            lease = {"v": documents.VERSION, **keyring.common(), "iss": keyring.host, "iat": now}
+            work = _Work(tx, batch, keyring, using, delegation, now, enrolled, lease, events, [], [])
             outcomes = [self._decide_one(work, one) for one in asked]
             batch.write()
+            surveys.note_copies(tx, work.copies)
             store.add_event(tx, *events)
-            store.add_tally(tx, Counter((one.result, one.state or 0) for one in events))
+            store.add_tally(
+                tx, Counter([*((one.result, one.state or 0) for one in events), *work.turned_away])
+            )
         batch.remember()
         self._watch_clocks(asked, now)
         self._report(events)
@@ -232,6 +240,8 @@ class KmsHost:
         product = keyring.products.get(claims["prd"])
         if product is None or claims["prd"] not in work.delegation["prd"]:
             return self._refuse(work, asked, Refusal("product-not-served"))
+        if work.using.terms.blocks.blocks_machine(claims["iss"]):
+            return self._refuse(work, asked, Refusal("machine-blocked"))
         record = work.batch.find(claims["iss"], claims["prd"])
         known = record.known() if record else None
         repeated = counting.repeats(known, claims["req"], asked.digest)
@@ -242,10 +252,25 @@ class KmsHost:
             return _Lease(record.payload, record.kid, record.delegation or "")
         seen = counting.recognise(known, claims["fp"])
         if isinstance(seen, Refusal):
+            work.copies.append(_copy(asked, work.now))
             return self._refuse(work, asked, seen)
+        refusal = None if work.batch.knows(claims["iss"]) else self._turn_away(work, asked, product)
+        if refusal is not None:
+            return refusal
         called = self._called(work, asked, product, record, seen)
         work.batch.call(called)
         return self._count(work, asked, product, known, called)
+
+    def _turn_away(self, work: _Work, asked: CheckIn, product: Product) -> Refusal | None:
+        """Why a machine that has no record may not have one now (K17).
+
+        It is counted and leaves no event: there could be as many as there are fake identities.
+        """
+        retry = work.using.terms.told(product)[1]
+        refusal = self._admission.admit(work.tx, asked.address, work.now, retry)
+        if refusal is not None:
+            work.turned_away.append((refusal.code, asked.document["state"]))
+        return refusal
 
     def _hear_again(self, work: _Work, asked: CheckIn, product: Product, record: Record) -> None:
         """A lost answer is asked for again: a contact like any other (K4), if the nonce is younger than the last one.
@@ -290,9 +315,9 @@ class KmsHost:
         known: counting.Known | None,
         called: Record,
     ) -> Outcome:
-        group, rules = work.groups[product.group], product.policy
+        group, rules = work.using.groups[product.group], product.policy
         missing, count = work.batch.missing(group, rules.thresholds)
-        renewal, retry = _told(work.intervals, product)
+        renewal, retry = work.using.terms.told(product)
         if missing and counting.threshold_applies(rules, known, work.now):
             refusal = counting.insufficient(missing, renewal, retry)
             work.batch.put(called._replace(outcome=refusal.code))
@@ -306,18 +331,15 @@ class KmsHost:
     def _lease(
         self, work: _Work, asked: CheckIn, product: Product, called: Record, count: int
     ) -> tuple[_Lease, Record]:
-        claims, keyring = asked.document.claims, work.keyring
-        renewal, retry = _told(work.intervals, product)
+        claims, host = asked.document.claims, work.keyring.host
+        renewal, retry = work.using.terms.told(product)
         jti = self._new_id()
         end = work.now + min(product.policy.validity, work.delegation["lmax"])
         # As `documents.write` would, without its look at every claim, which costs as much as the signature: each was
         # looked at when the check-in, the delegation or the product was read. A test compares the two.
         payload = _encode(
             {
-                "v": documents.VERSION,
-                **keyring.common(),
-                "iss": keyring.host,
-                "iat": work.now,
+                **work.lease,
                 "jti": jti,
                 "sub": claims["iss"],
                 "exp": end,
@@ -328,20 +350,20 @@ class KmsHost:
                 "ren": renewal,
                 "rty": retry,
                 "cnt": count,
-                "sver": (0, 0),
+                "sver": work.using.terms.blocks.pair,
             }
         )
         granted = called._replace(
             req=claims["req"],
             digest=asked.digest,
             payload=payload,
-            kid=keyring.host,
+            kid=host,
             delegation=work.delegation.jti,
             lease=jti,
             lease_end=end,
             renewals=called.renewals + (called.req is not None),
         )
-        return _Lease(payload, keyring.host, work.delegation.jti), granted
+        return _Lease(payload, host, work.delegation.jti), granted
 
     def _refuse(
         self,
@@ -395,6 +417,16 @@ class KmsHost:
     def _new_id(self) -> str:
         return ids.b64u(self._randomness(_ID_BYTES))
 
+    @property
+    def clock_doubted(self) -> bool:
+        """Whether the machines' clocks say that this host's is wrong."""
+        return self._watch.doubted
+
+    @property
+    def clock_jumped(self) -> bool:
+        """Whether this host's clock has jumped, or was doubted, within a day of running time."""
+        return self._housekeeping.resting
+
     # --- housekeeping -------------------------------------------------------------------------------------
 
     def expire(self) -> None:
@@ -403,37 +435,27 @@ class KmsHost:
         Raises:
             VolactError: if the store failed; then nothing of it happened.
         """
-        keyring = self._using.keyring
-        behind = keyring is not None and keyring.is_behind(self.clock.now())
+        terms, now = self._using.terms, self.clock.now()
+        behind = terms.keyring is not None and terms.keyring.is_behind(now)
         self._housekeeping.work(self.clock, self.store, clock_is_behind=behind)
+        with self.store.reading() as tx:
+            if self._counted_at is None or not self._counted_at <= now < self._counted_at + _COUNT_EVERY:
+                self._counted_at = now
+                self._admission.count(tx)
+            self._admission.look(tx, now - LONELY_FOR * terms.longest_retry())
 
 
-def _using(keyring: Keyring | None, intervals: Intervals, tls: Sequence[str]) -> _Using:
-    products: dict[str, list[Product]] = {}
-    for one in keyring.products.values() if keyring else ():
-        products.setdefault(one.group, []).append(one)
-    groups = {
-        name: Group(name, len(members), counting.most_to_count(one.policy for one in members))
-        for name, members in products.items()
-    }
-    strong = any(one.policy.strong_count for members in products.values() for one in members)
-    return _Using(keyring, intervals, tuple(tls), groups, strong)
+def _using(terms: Terms) -> _Using:
+    return _Using(terms, terms.groups(), terms.has_strong_count())
 
 
-def _places(keyring: Keyring | None) -> dict[str, placing.Place]:
-    """Where the products' documents say that their machines count."""
-    products = keyring.products if keyring else {}
-    return {
-        prd: placing.Place(one.group, one.server, one.policy.strong_count) for prd, one in products.items()
-    }
+def _copy(asked: CheckIn, now: int) -> Copy:
+    """A machine that calls with another one's identity, as it is listed (K14)."""
+    claims = asked.document.claims
+    fp = ledger.as_json(claims["fp"]) or "{}"
+    return Copy(claims["iss"], claims["prd"], fp, asked.address, _for_people(claims.get("name")), now, now, 1)
 
 
 def _for_people(name: str | None) -> str | None:
     """A machine's own name as it is kept: nothing in it steers a terminal, or breaks a database."""
     return None if name is None else printable(name)
-
-
-def _told(intervals: Intervals, product: Product) -> tuple[int, int]:
-    """Renewal and retry interval that a product's machines are told (K6)."""
-    renewal = intervals.renewal or product.policy.renewal
-    return renewal, min(intervals.retry or product.policy.retry, renewal)

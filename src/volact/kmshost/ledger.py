@@ -167,11 +167,16 @@ class Batch:
         self._now = now
         found = (Record(*row) for row in _BY_CMID.read(tx, cmids=sorted(cmids)))
         self._records = {(one.cmid, one.prd): one for one in found}
+        self._cmids = {cmid for cmid, _ in self._records}
         self._touched: dict[tuple[str, str], None] = {}
         self._counted: dict[str, tuple[Group, _Counted, Sequence[Threshold]]] = {}
         self._shown: dict[tuple[str, Sequence[Threshold]], int | None] = {}
         self._called: dict[str, list[tuple[str, bool, int]]] = {}
         self._locked = False
+
+    def knows(self, cmid: str) -> bool:
+        """Whether the machine has a record, for whatever product, and be it one that has ended."""
+        return cmid in self._cmids
 
     def find(self, cmid: str, prd: str) -> Record | None:
         """The record, as long as it counts (K4)."""
@@ -184,6 +189,7 @@ class Batch:
         stale = self._records.get(place)
         self._records[place] = record._replace(id=stale.id) if stale and not record.id else record
         self._touched[place] = None
+        self._cmids.add(record.cmid)
 
     def call(self, record: Record) -> None:
         """Count a caller (K2); `put` follows when it is decided."""

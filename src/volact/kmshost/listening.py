@@ -1,7 +1,7 @@
 """Where the running service of a host listens: a note beside its settings, for the commands that tell (K16).
 
-The service writes it when it takes requests and when it has moved, and removes it at its end. A note whose process is
-gone, killed say, is none.
+The service writes it when it takes requests, when it has moved, and when it has let a port go at last; it removes it
+at its end. A note whose process is gone, killed say, is none, and a damaged one neither.
 """
 
 from __future__ import annotations
@@ -10,31 +10,46 @@ import contextlib
 import json
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from volact.files import PRIVATE, flush_folder, write_durably
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 _NOTE = "serving.json"
+_MAX_PORT = 65535
 _AFTER_NAME = 19
 """Which word behind the program's name in /proc/PID/stat says when it started."""
 
 
 class Listening(NamedTuple):
-    """A service that runs: the address and port that it listens on, and its process."""
+    """A service that runs: the address and port that it listens on, and its process.
+
+    Attributes:
+        leaving: the ports that it has moved away from and that are its own for some seconds more.
+    """
 
     address: str
     port: int
     pid: int
+    leaving: frozenset[int] = frozenset()
 
 
-def note(folder: Path, address: str, port: int) -> None:
-    """Write down that this process listens there.
+def note(folder: Path, address: str, port: int, leaving: Collection[int] = ()) -> None:
+    """Write down that this process listens there, and on the ports that it is leaving.
 
     Raises:
         OSError: if it cannot be written.
     """
     pid = os.getpid()
-    members = {"address": address, "port": port, "pid": pid, "started": _started(pid)}
+    members = {
+        "address": address,
+        "port": port,
+        "pid": pid,
+        "started": _started(pid),
+        "leaving": sorted(leaving),
+    }
     write_durably(folder / _NOTE, json.dumps(members).encode(), PRIVATE)
 
 
@@ -42,12 +57,28 @@ def read(folder: Path) -> Listening | None:
     """Where the host's service listens now, or None if none runs."""
     try:
         members = json.loads((folder / _NOTE).read_bytes())
-        found = Listening(str(members["address"]), int(members["port"]), int(members["pid"]))
-        started = members["started"]
-    except (OSError, ValueError, KeyError, TypeError):
+        address, pid, started = members["address"], members["pid"], members["started"]
+        ports = [members["port"], *members["leaving"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if not isinstance(address, str) or not _whole([pid, started, *ports]) or max(ports) > _MAX_PORT:
         return None
     # A process id is given out again, by a container to its first process each time.
-    return found if started is not None and started == _started(found.pid) else None
+    return Listening(address, ports[0], pid, frozenset(ports[1:])) if started == _started(pid) else None
+
+
+def _whole(numbers: list[object]) -> bool:
+    return all(type(one) is int and one > 0 for one in numbers)
+
+
+def since(folder: Path) -> int:
+    """Since when the service that runs has listened where it does, seconds UTC; 0 if none runs or it is not known."""
+    if read(folder) is None:
+        return 0
+    try:
+        return int((folder / _NOTE).stat().st_mtime)
+    except OSError:
+        return 0
 
 
 def forget(folder: Path) -> None:

@@ -6,7 +6,6 @@ The JSON of each is append-only: members are added, never renamed or removed.
 from __future__ import annotations
 
 import contextlib
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -14,11 +13,12 @@ import structlog
 from volact import db
 from volact.clock import LAST
 from volact.commands import when
-from volact.console import table, without_keys
-from volact.kmshost import counting, ledger, listening, settings
+from volact.config import nearest
+from volact.console import since_argument, table, without_keys
+from volact.kmshost import counting, dnscommands, forecast, ledger, listening, publishing, settings
 from volact.kmshost import store as sql
-from volact.kmshost.activating import Activating
-from volact.protocol import policy
+from volact.kmshost.hostkeys import HostKeys
+from volact.protocol import ids, policy
 from volact.protocol.problems import PROBLEMS, Refusal, UsageError, VolactError
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ CLIENT_COLUMNS = (
     "refused",
 )
 EVENT_COLUMNS = ("time", "event", "result", "current", "required", "product", "cmid", "host", "state_name")
+RESULTS = {counting.GRANTED: None, forecast.WILL_FALL: None, publishing.WITHDRAWN: None, **PROBLEMS}
+"""What an event's result can be."""
 STATES = (
     "Unlicensed",
     "Licensed",
@@ -58,26 +60,6 @@ STATES = (
 )
 
 _log = structlog.get_logger()
-
-
-def moment(text: str, now: int) -> int:
-    """The time that ``--since`` means: ``2h`` before `now`, or an RFC 3339 time (UTC if it names no zone).
-
-    Raises:
-        UsageError: if it is neither.
-    """
-    ago = policy.duration(text)
-    if ago is not None:
-        return now - ago
-    try:
-        found = datetime.fromisoformat(text)
-        return int(
-            (found if found.tzinfo else datetime.fromisoformat(f"{found.isoformat()}+00:00")).timestamp()
-        )
-    except (ValueError, OverflowError):
-        raise UsageError(
-            f"{text[:40]!r} is neither a span such as 2h, 30m, 7d nor a time such as 2027-01-31T12:00:00Z."
-        ) from None
 
 
 def used_percent(iat: int, exp: int, now: int) -> int:
@@ -121,11 +103,34 @@ def not_started(
 # --- events -----------------------------------------------------------------------------------------------------
 
 
-def events(opened: Opened, since: str | None, limit: int) -> list[dict[str, Any]]:
-    """Events as JSON-ready members, the oldest first; with a limit the newest so many."""
-    start = moment(since, opened.clock.now()) if since else 0
+EVENTS = (12288, 12289, 12290, 12291, 12293, 12294, 12295)
+"""The numbers that events have; 12288 and 12289 are a client's."""
+
+
+def events(
+    opened: Opened,
+    since: str | None,
+    limit: int,
+    *,
+    event: int | None = None,
+    result: str | None = None,
+    cmid: str | None = None,
+    product: str | None = None,
+) -> list[dict[str, Any]]:
+    """Events as JSON-ready members, the oldest first; with a limit the newest so many of those that are wanted.
+
+    Raises:
+        UsageError: if no event can have such a number, result or CMID.
+    """
+    if event is not None and event not in EVENTS:
+        raise UsageError(f"There is no event {event}.", f"There are {', '.join(map(str, EVENTS))}.")
+    if result is not None and result not in RESULTS:
+        raise UsageError(f"There is no result {result[:40]!r}{nearest(result, RESULTS)}.")
+    if cmid is not None and not ids.is_thumbprint(cmid):
+        raise UsageError(f"{cmid[:60]!r} is no CMID: it has 43 characters.", "See `volact kmshost clients`.")
+    start = since_argument(since, opened.clock.now()) if since else 0
     with opened.store.reading() as tx:
-        found = sql.events(tx, start, limit or None)
+        found = sql.events(tx, start, limit or None, event=event, result=result, cmid=cmid, product=product)
     return [_event_json(one) for one in found]
 
 
@@ -136,11 +141,12 @@ def _event_json(one: sql.Event) -> dict[str, Any]:
         **members,
         "time": when(one.time),
         "client_time": None if client_time is None else _when(client_time),
-        "state_name": None if one.state is None else _state_name(one.state),
+        "state_name": None if one.state is None else state_name(one.state),
     }
 
 
-def _state_name(state: int) -> str:
+def state_name(state: int) -> str:
+    """A state in words; of a number that is none the number."""
     return STATES[state] if 0 <= state < len(STATES) else str(state)
 
 
@@ -175,7 +181,7 @@ def _client_json(one: Record) -> dict[str, Any]:
         "last": when(one.last),
         "until": when(one.expires),
         "state": one.state,
-        "state_name": _state_name(one.state),
+        "state_name": state_name(one.state),
         "lease_until": _when(one.lease_end),
         "renewals": one.renewals,
         "refused": None if granted else one.outcome,
@@ -192,8 +198,10 @@ def _client_json(one: Record) -> dict[str, Any]:
 
 def status(opened: Opened) -> dict[str, Any]:
     """Everything that an administrator looks for first, as JSON-ready members."""
-    now, label = opened.clock.now(), Activating(opened).label()
-    keyring = opened.keyring()
+    now, keyring, host_keys = opened.clock.now(), opened.keyring(), HostKeys(opened.folder)
+    waiting = host_keys.waiting()
+    used = host_keys.activated(keyring.held[-1]["act"]) if keyring and keyring.held else None
+    shown = used or waiting
     with opened.store.reading() as tx:
         counts, tally, rows = sql.counts(tx, now), sql.tally(tx), sql.products(tx)
     newest = keyring.newest if keyring else None
@@ -209,7 +217,7 @@ def status(opened: Opened) -> dict[str, Any]:
         "until": when(newest["exp"]) if newest else None,
         "used_percent": used_percent(newest.iat, newest["exp"], now) if newest else None,
         "warning": (delegation_warning(newest.iat, newest["exp"], now) if newest else "") or None,
-        "partial_key": label.label if label else None,
+        "partial_key": shown.label if shown else None,
         "products": [_product_json(one, keyring, counts, served) for one in rows],
         "groups": {
             name: {"machines": machines, "servers": servers} for name, (machines, servers) in counts.items()
@@ -218,6 +226,8 @@ def status(opened: Opened) -> dict[str, Any]:
         "settings": _settings(opened),
         "listening": _listening(opened),
         "storage": db.describe(opened.store.engine),
+        "waiting_key": waiting.label if waiting else None,
+        "dns": dnscommands.described(opened),
     }
 
 
@@ -260,7 +270,7 @@ def _requests(tally: Mapping[tuple[str, int], int]) -> dict[str, Any]:
     states = dict.fromkeys(STATES[:-1], 0)
     for (outcome, state), many in sorted(tally.items()):
         outcomes[outcome] = outcomes.get(outcome, 0) + many
-        states[_state_name(state)] = states.get(_state_name(state), 0) + many
+        states[state_name(state)] = states.get(state_name(state), 0) + many
     total = sum(outcomes.values())
     return {
         "total": total,
@@ -273,7 +283,7 @@ def _requests(tally: Mapping[tuple[str, int], int]) -> dict[str, Any]:
 def _listening(opened: Opened) -> dict[str, Any] | None:
     """Where the service listens now, whatever is set; None if none runs."""
     found = listening.read(opened.folder)
-    return found._asdict() if found else None
+    return {"address": found.address, "port": found.port, "pid": found.pid} if found else None
 
 
 def _settings(opened: Opened) -> dict[str, dict[str, Any]]:
@@ -295,6 +305,8 @@ def prose(found: Mapping[str, Any]) -> str:
     if found["warning"] or (found["activated"] and found["reason"]):
         lines.append(f"{'warning':<12}{found['warning'] or PROBLEMS[found['reason']].sentence}")
     lines.append(f"{'key':<12}{'...-' + found['partial_key'] if found['partial_key'] else 'none'}")
+    if found["waiting_key"] and found["activated"]:
+        lines.append(f"{'':<12}...-{found['waiting_key']} waits for its activation: volact kmshost activate")
     port, listen, now = found["settings"]["port"], found["settings"]["listen"], found["listening"]
     chosen = f"{listen['value']} port {port['value']} ({port['from']})"
     runs = (
@@ -303,6 +315,7 @@ def prose(found: Mapping[str, Any]) -> str:
     lines += [
         f"{'listening':<12}{runs}",
         f"{'storage':<12}{found['storage']}",
+        f"{'dns':<12}{dnscommands.brief(found['dns'])}",
     ]
     requests = found["requests"]
     lines.append(f"{'requests':<12}{requests['total']}, {requests['failed']} failed")

@@ -6,10 +6,11 @@ A running service re-reads them every second. A refused value changes nothing.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 from typing import TYPE_CHECKING, NamedTuple
 
-from volact import config
-from volact.kmshost import listening, store
+from volact import config, sources
+from volact.kmshost import dnsrecords, listening, store
 from volact.protocol import policy
 from volact.protocol.problems import UsageError
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 ROLE = "kmshost"
 MAX_PORT = 65535
 _MINUTE = policy.MINUTE
+_LOCALHOST, _LOOPBACK = "localhost", "127.0.0.1"
 
 
 class Changed(NamedTuple):
@@ -54,7 +56,7 @@ def set_port(opened: Opened, port: int) -> Changed:
 
 
 def _check_free(opened: Opened, port: int) -> None:
-    """Try the port as the service would; one that is the running service's own is free for it.
+    """Try the port as the service would; the running service's own is free for it, also one that it is just leaving.
 
     Raises:
         BrokenData: `port-taken`.
@@ -62,7 +64,7 @@ def _check_free(opened: Opened, port: int) -> None:
     from volact import http  # noqa: PLC0415 - a server's parts, which no other command needs
 
     running = listening.read(opened.folder)
-    if running is not None and running.port == port:
+    if running is not None and port in (running.port, *running.leaving):
         return
     address = running.address if running else opened.settings_now().listen
     # Another address or the right to a port below 1024 may be the service's alone: it says so itself.
@@ -114,6 +116,19 @@ def set_retry(opened: Opened, minutes: int) -> Changed:
     return _write(opened, "retry_minutes", minutes, "")
 
 
+def set_publishing(opened: Opened, *, on: bool) -> Changed:
+    """Switch publishing in DNS on or off; a running service publishes or withdraws at its next look (D2)."""
+    with opened.store.reading() as tx:
+        published = store.published(tx, opened.signer.kid)
+    if on or listening.read(opened.folder) or not published:
+        warning = ""
+    else:
+        warning = (
+            "No service runs, so the records stay for now: volact kmshost publish --withdraw takes them back."
+        )
+    return _write(opened, "dns_publishing", on, warning)
+
+
 def _renewal(opened: Opened) -> int:
     """The shortest renewal interval in force, in minutes."""
     own = opened.settings_now().renewal_minutes
@@ -137,18 +152,68 @@ def problem_of(settings: config.KmshostSettings) -> str:
     low, high = policy.SHORTEST_WAIT // _MINUTE, policy.LONGEST_RENEWAL // _MINUTE
     if not 0 <= settings.port <= MAX_PORT:
         return f"port is a number from 0 (a free one) to {MAX_PORT}."
+    problem = _ops_problem(settings.ops_listen)
+    if problem:
+        return problem
+    wrong = next((one for one in _listed(settings.networks) if sources.network(one) is None), None)
+    if wrong is not None:
+        return f"networks: {wrong[:60]!r} is no network such as 192.0.2.0/24 or 2001:db8::/32."
+    for name in ("source_rate", "source_burst", "record_cap"):
+        if getattr(settings, name) < 0:
+            return f"{name} is 0 (no limit) or more."
     for name in ("renewal_minutes", "retry_minutes"):
         value = getattr(settings, name)
         if value and not low <= value <= high:
             return f"{name} is 0, or {low} to {high}."
     if settings.renewal_minutes and settings.retry_minutes > settings.renewal_minutes:
         return "retry_minutes is at most renewal_minutes."
+    return dnsrecords.problem_of(settings)
+
+
+def networks(settings: config.KmshostSettings) -> tuple[str, ...]:
+    """The networks whose machines alone are served; empty for all. `problem_of` has looked at them."""
+    return tuple(found for one in _listed(settings.networks) if (found := sources.network(one)))
+
+
+def _listed(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",") if one.strip()]
+
+
+def ops_place(text: str) -> tuple[str, int]:
+    """Read the setting `ops_listen`: HOST:PORT, and the host is a loopback address.
+
+    Raises:
+        UsageError: if it is something else.
+    """
+    from volact import http  # noqa: PLC0415 - a server's parts, which most commands do not need
+
+    host, port = http.listen_on(text)
+    host = _LOOPBACK if host.lower() == _LOCALHOST else host  # whatever names mean here
+    if not is_loopback(host):
+        raise UsageError(f"{host[:100]!r} is no loopback address; give 127.0.0.1:PORT or [::1]:PORT.")
+    return host, port
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is one of this machine's own, which nobody else reaches, or the name of that."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == _LOCALHOST
+
+
+def _ops_problem(listen: str) -> str:
+    try:
+        if listen:
+            ops_place(listen)
+    except UsageError as error:
+        return f"ops_listen: {error.refusal.detail}"
     return ""
 
 
 def _write(opened: Opened, name: str, value: int, warning: str) -> Changed:
     with opened.store.writing() as tx:
-        store.put_setting(tx, opened.signer.kid, name, str(value))
+        store.put_setting(tx, opened.signer.kid, name, str(value).lower())  # `true`, not Python's `True`
     wins = where(opened, name)
     if wins != "setting table":
         warning = f"{warning} It has no effect while the {wins} says otherwise.".strip()

@@ -117,7 +117,7 @@ def load_keyring(tx: Connection, signer: Signer) -> Keyring | None:
     roots = roots_of(sql.publisher(tx))
     if roots is None:
         return None
-    return Keyring(roots, signer, sql.delegations(tx, signer.kid), sql.products(tx))
+    return Keyring(roots, signer, sql.delegations(tx, signer.kid), sql.products(tx), sql.hosts(tx))
 
 
 def folder(environ: Mapping[str, str] = os.environ) -> Path:
@@ -271,6 +271,40 @@ def learn(tx: Connection, roots: Roots, products: Sequence[tuple[Any, dict[str, 
                 tx,
                 sql.Product(document["sub"], document["ver"], document["edition"], document["name"], bundle),
             )
+
+
+class Taught(NamedTuple):
+    """A product of a file: its id, its version now, whether the file brought that, whether the host may serve it."""
+
+    product: str
+    version: int
+    added: bool
+    served: bool
+
+
+def teach(opened: Opened, files: Sequence[Path]) -> list[Taught]:
+    """Let a host that is set up know the products of signed files, or newer versions of them (K18).
+
+    Which products it serves is its delegation's matter: of another one it knows from now on where the authority is.
+
+    Raises:
+        Refused: `root-mismatch` if a file is another publisher's.
+        DocumentRefused: if a file does not hold, naming it.
+        BrokenData: if something cannot be read; in each case nothing was changed.
+    """
+    found = [_read_product(file, opened.publisher.pub) for file in files]
+    with opened.store.writing() as tx:
+        before = {one.prd: one.ver for one in sql.products(tx)}
+        known = roots_of(sql.publisher(tx))
+        roots = _newest([known] if known else [], found)
+        if roots:
+            learn(tx, roots, [(granted.document, bundle) for granted, bundle in found])
+        now = {one.prd: one.ver for one in sql.products(tx)}
+        keyring = load_keyring(tx, opened.signer)
+    newest = keyring.newest if keyring else None
+    served = newest["prd"] if newest else []
+    names = dict.fromkeys(granted.document["sub"] for granted, _ in found)
+    return [Taught(name, now[name], now[name] != before.get(name), name in served) for name in names]
 
 
 @contextmanager

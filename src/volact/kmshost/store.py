@@ -13,11 +13,11 @@ import sqlalchemy as sa
 
 from volact import stores
 from volact.kmshost import schema
-from volact.kmshost.records import Record
+from volact.kmshost.dnsrecords import DnsRecord
 from volact.statements import Statement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection, Engine
 
@@ -159,6 +159,12 @@ def delegations(tx: Connection, host: str) -> list[Delegation]:
     return [
         Delegation(row.jti, row.host, row.iat, row.exp, json.loads(row.bundle), row.received) for row in rows
     ]
+
+
+def hosts(tx: Connection) -> tuple[str, ...]:
+    """The ids of the hosts that share this count: all that were ever activated (K12)."""
+    host = schema.delegation.c.host
+    return tuple(tx.execute(sa.select(host).distinct().order_by(host)).scalars())
 
 
 def add_delegation(tx: Connection, found: Delegation) -> None:
@@ -308,13 +314,16 @@ def put_trusted(tx: Connection, found: Trusted) -> None:
         tx.execute(sa.insert(table).values(id=1, **found._asdict()))
 
 
-def published(tx: Connection, host: str) -> list[Record]:
-    """What a host has published in DNS and not taken back, by domain; of the addresses those that it put there."""
+def published(tx: Connection, host: str) -> list[DnsRecord]:
+    """What a host has, or may have, published in DNS and not taken back, by domain, in each the newest first.
+
+    There are several of one domain only while it is not known which of them the name server took.
+    """
     table = schema.published
     rows = tx.execute(sa.select(table).where(table.c.host == host).order_by(table.c.domain))
     return [
-        Record(
-            row.domain,
+        DnsRecord(
+            row.domain.partition(_NUMBER)[0],
             row.label,
             row.target,
             row.port,
@@ -326,14 +335,16 @@ def published(tx: Connection, host: str) -> list[Record]:
     ]
 
 
-def put_published(tx: Connection, host: str, found: Record, now: int) -> None:
-    """Remember what a host publishes in a domain."""
-    delete_published(tx, host, found.domain)
-    values = {**found._asdict(), "addresses": " ".join(found.addresses)}
-    tx.execute(sa.insert(schema.published).values(host=host, time=now, **values))
+_NUMBER = "#"
+"""Between domain and number of all records but the newest; no name has it."""
 
 
-def delete_published(tx: Connection, host: str, domain: str) -> None:
-    """Forget what a host has published in a domain."""
+def put_published(tx: Connection, host: str, domain: str, found: Sequence[DnsRecord], now: int) -> None:
+    """Remember what a host has, or may have, published in a domain, the newest first; and nothing else there."""
     table = schema.published
-    tx.execute(sa.delete(table).where(table.c.host == host, table.c.domain == domain))
+    mine = sa.or_(table.c.domain == domain, table.c.domain.startswith(domain + _NUMBER, autoescape=True))
+    tx.execute(sa.delete(table).where(table.c.host == host, mine))
+    for number, one in enumerate(found):
+        key = f"{domain}{_NUMBER}{number}" if number else domain
+        values = {**one._asdict(), "domain": key, "addresses": " ".join(one.addresses)}
+        tx.execute(sa.insert(table).values(host=host, time=now, **values))

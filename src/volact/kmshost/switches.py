@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from volact.commands import when
-from volact.kmshost import reporting, settings, setup
+from volact.kmshost import dnscommands, reporting, settings, setup
 from volact.kmshost.activating import HOST, Activating
 from volact.protocol.problems import Refusal, Refused, UsageError
 
@@ -64,16 +64,36 @@ def set_renewal(out: Console, words: list[str]) -> None:
     _set(out, settings.set_renewal, words[0], "Renewal interval set to {} minutes.")
 
 
+def publish(out: Console, _words: list[str]) -> None:
+    """`/sdns`."""
+    _switch(out, on=True, prose="DNS publishing enabled.")
+
+
+def do_not_publish(out: Console, _words: list[str]) -> None:
+    """`/cdns`."""
+    _switch(out, on=False, prose="DNS publishing disabled.")
+
+
+def _switch(out: Console, *, on: bool, prose: str) -> None:
+    with setup.opened() as opened:
+        done = settings.set_publishing(opened, on=on)
+    _say(out, done, prose)
+
+
 def _set(out: Console, change: Callable[[Opened, int], Changed], word: str, prose: str) -> None:
     if not (word.isascii() and word.isdigit() and len(word) <= _MOST_DIGITS):
         raise UsageError(f"{word[:40]!r} is no whole number.", "See `slmgr /?`.")
     with setup.opened() as opened:
         done = change(opened, int(word))
+    _say(out, done, prose.format(done.value))
+
+
+def _say(out: Console, done: Changed, prose: str) -> None:
     if done.warning:
         out.remark(f"warning: {done.warning}")
     members = {**done._asdict(), "from": done.wins}
     del members["wins"]
-    out.answer(members, prose.format(done.value))
+    out.answer(members, prose)
 
 
 def information(out: Console, _words: list[str]) -> None:
@@ -84,7 +104,7 @@ def information(out: Console, _words: list[str]) -> None:
 
 def all_information(out: Console, _words: list[str]) -> None:
     """`/dlv`: the host, and the products that are installed beside it."""
-    found = status()
+    found = status(detailed=True)
     out.answer(found, "\n".join([*lines(found), *details(found)]))
 
 
@@ -99,10 +119,13 @@ def expiry(out: Console, _words: list[str]) -> None:
     out.answer(members, f"KMS host: activated until {found['until']}")
 
 
-def status() -> dict[str, Any]:
-    """All that `/dli` and `/dlv` tell."""
+def status(*, detailed: bool = False) -> dict[str, Any]:
+    """All that `/dli` tells, or `/dlv`: with the records to enter by hand where the host does not publish itself."""
     with setup.opened() as opened:
-        return reporting.status(opened)
+        found = reporting.status(opened)
+        if detailed and not (found["dns"]["publishing"] and found["dns"]["domains"]):
+            found["dns"]["records"] = dnscommands.by_hand(opened)
+        return found
 
 
 def lines(found: Mapping[str, Any]) -> list[str]:
@@ -110,18 +133,22 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     requests = found["requests"]
     activated = f"activated until {found['until']}" if found["activated"] else "not activated"
     text = [f"Key Management Service is {activated}", f"Partial Product Key: {found['partial_key'] or '-'}"]
+    if found["waiting_key"] and found["activated"]:
+        text.append(f"Notice: the key ...-{found['waiting_key']} is installed and not activated yet.")
     if found["warning"]:
         text.append(f"Notice: {found['warning']}")
     for one in found["products"]:
         text.append(f"Product: {one['name']} ({one['product']})")
         text.append(f"    Current count: {one['count']} (required {one['required']} {one['counted']})")
     text.append(f"Listening on Port: {port_of(found)}")
+    text += dnscommands.prose(found["dns"])
     text.append("Cumulative requests received from clients:")
     text.append(f"    Total requests received: {requests['total']}")
     text.append(f"    Failed requests received: {requests['failed']}")
     text += [
         f"    Requests with License Status {name}: {many}" for name, many in requests["by_state"].items()
     ]
+    text += [f"    Requests answered {outcome}: {many}" for outcome, many in requests_by_outcome(found)]
     return text
 
 
@@ -147,7 +174,6 @@ def details(found: Mapping[str, Any]) -> list[str]:
         one = found["settings"][name]
         value = "the product's policy" if unit and not one["value"] else f"{one['value']}{unit}"
         text.append(f"{label}: {value} (from: {one['from']})")
-    text += [f"Requests answered {outcome}: {many}" for outcome, many in requests_by_outcome(found)]
     return text
 
 

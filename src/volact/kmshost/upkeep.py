@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from volact.calls import Caller, problem_of
+from volact.commands import when
 from volact.kmshost import statuslist
 from volact.kmshost import store as sql
 from volact.kmshost.activating import EXTEND, Activating
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from volact.calls import Answer
     from volact.kmshost.activating import Line
+    from volact.kmshost.keyring import Keyring
     from volact.kmshost.setup import Opened
     from volact.protocol.documents import Document
     from volact.protocol.trust import Roots
@@ -69,9 +71,15 @@ class Upkeep:
         list: how the last taking of the list went.
     """
 
-    def __init__(self, opened: Opened, call: Callable[[str, Sequence[str]], Line] = Caller) -> None:
-        """Keep up the host that is `opened`; reach the authority by `call`."""
+    def __init__(
+        self,
+        opened: Opened,
+        keyring: Callable[[], Keyring | None],
+        call: Callable[[str, Sequence[str]], Line] = Caller,
+    ) -> None:
+        """Keep up the host that is `opened` and signs with what `keyring` says; reach the authority by `call`."""
         self._opened = opened
+        self._keyring = keyring
         self._call = call
         self.extension = self.list = Tries()
 
@@ -81,25 +89,31 @@ class Upkeep:
         Raises:
             VolactError: if the store cannot be read.
         """
-        with self._opened.store.reading() as tx:
-            publisher = sql.publisher(tx)
-            fetched = statuslist.fetched(tx)
-        keyring = self._opened.keyring()
-        if publisher is None or keyring is None or keyring.newest is None:
+        keyring = self._keyring()
+        newest = keyring.newest if keyring else None
+        if keyring is None or newest is None:
             return
-        opened = self._opened._replace(publisher=publisher)
-        products = [one.document for one in opened.products().values()]
+        with self._opened.store.reading() as tx:
+            fetched = statuslist.fetched(tx)
+        extends = is_extension_due(newest.iat, newest["exp"], self.extension, now)
+        fetches = is_list_due(fetched, self.list, now)
+        if not extends and not fetches:
+            return
+        products = [one.document for one in self._opened.products().values()]
         reachable = next((one for one in products if one["url"]), None)
         if reachable is None:
             return  # a publisher without an address, or a host that is meant to live without one
-        newest = keyring.newest
-        if is_extension_due(newest.iat, newest["exp"], self.extension, now):
-            self.extension = self._try("extend", self.extension, now, lambda: _extend(opened, self._call))
-        if is_list_due(fetched, self.list, now):
+        if extends:
+            self.extension = self._try("extend", self.extension, now, self._extend)
+        if fetches:
             roots = keyring.roots
-            self.list = self._try(
-                "status list", self.list, now, lambda: self._fetch(opened, roots, reachable, now)
-            )
+            self.list = self._try("status list", self.list, now, lambda: self._fetch(roots, reachable, now))
+
+    def _extend(self) -> str:
+        with self._opened.store.reading() as tx:
+            publisher = sql.publisher(tx) or self._opened.publisher
+        done = Activating(self._opened._replace(publisher=publisher), self._call).online(EXTEND, None)
+        return f"until {when(done.until)}"
 
     def _try(self, what: str, before: Tries, now: int, work: Callable[[], str]) -> Tries:
         try:
@@ -115,19 +129,20 @@ class Upkeep:
             _log.info(what, done=done)
         return Tries(now)
 
-    def _fetch(self, opened: Opened, roots: Roots, product: Document, now: int) -> str:
-        with opened.store.reading() as tx:
+    def _fetch(self, roots: Roots, product: Document, now: int) -> str:
+        books = self._opened.store
+        with books.reading() as tx:
             known = statuslist.pair(tx)
         headers = {"If-None-Match": '"{}.{}"'.format(*known)} if known != statuslist.NONE else {}
         with self._call(product["url"], product["tls"]) as caller:
             answer = caller.get("/v1/status", headers)
         if answer.status == _NOT_MODIFIED:
-            with opened.store.writing() as tx:
+            with books.writing() as tx:
                 statuslist.note(tx, now)
             return ""
         if answer.status != _OK:
             raise _no_list(answer)
-        return "taken" if statuslist.take(opened.store, roots, answer.body, now) else ""
+        return "taken" if statuslist.take(books, roots, answer.body, now) else ""
 
 
 def _no_list(answer: Answer) -> VolactError:
@@ -138,8 +153,3 @@ def _no_list(answer: Answer) -> VolactError:
     if refusal is not None:
         return Refused(refusal)
     return Unreachable(Refusal("answer-nonsense", f"Status {answer.status} instead of a status list."))
-
-
-def _extend(opened: Opened, call: Callable[[str, Sequence[str]], Line]) -> str:
-    done = Activating(opened, call).online(EXTEND, None)
-    return f"until {done.until}"
