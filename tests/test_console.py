@@ -48,7 +48,7 @@ def test_ordinary_sentences_are_said_whole(
 
 def test_a_list_of_commands_is_said_whole(capsys: pytest.CaptureFixture[str]) -> None:
     listed = said(kmshost, capsys, "xx")
-    assert "init, install-key, activate, extend, serve, status, clients, " in listed
+    assert "init, install-key, activate, extend, serve, publish, " in listed
     assert "…" not in listed
 
 

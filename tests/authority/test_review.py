@@ -10,9 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from authority_site import Site
-from volact import db
+from volact import db, sources
 from volact.authority import schema, store
-from volact.authority import speed as speeds
 from volact.authority.speed import Speed
 from volact.authority.store import Store
 from volact.config import AuthoritySettings, SettingInvalid
@@ -164,7 +163,7 @@ def test_a_limit_below_0_is_no_limit_that_can_be_set(name: str) -> None:
 def test_the_bucket_that_was_used_last_is_not_the_one_that_makes_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(speeds, "_REMEMBERED", 2)
+    monkeypatch.setattr(sources, "_REMEMBERED", 2)
     speed = Speed(AuthoritySettings(key_rate=0, source_rate=1, source_burst=2))
     assert speed.limit(1, "a", 0) is None
     assert speed.limit(1, "b", 0) is None

@@ -5,6 +5,7 @@ What fails is said once, until it succeeds or fails otherwise, and is tried agai
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -32,10 +33,11 @@ class Failures:
         if self._said.get(work) == said:
             return
         self._said[work] = said
-        if isinstance(error, VolactError):
-            _log.error("look", work=work, code=error.refusal.code, detail=error.refusal.detail)
-        else:
-            http.refusal_of(error)
+        with contextlib.suppress(OSError, ValueError):  # standard error is full or closed: the work goes on
+            if isinstance(error, VolactError):
+                _log.error("look", work=work, code=error.refusal.code, detail=error.refusal.detail)
+            else:
+                http.refusal_of(error)
 
     def forget(self, work: str) -> None:
         """It has succeeded."""
@@ -45,10 +47,12 @@ class Failures:
 class Beside:
     """Work that is looked after every few seconds from `start` to `stop`."""
 
-    def __init__(self, name: str, seconds: float, work: Callable[[], None]) -> None:
-        """Do `work` every so many `seconds`."""
+    def __init__(
+        self, name: str, seconds: float, work: Callable[[], None], failures: Failures | None = None
+    ) -> None:
+        """Do `work` every so many `seconds`; what fails is said by `failures`."""
         self._name, self._seconds, self._work = name, seconds, work
-        self._failures = Failures()
+        self._failures = failures or Failures()
         self._stopping = threading.Event()
         # Nobody waits for it at the end: what it was at is not done, or is on disk.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)

@@ -22,6 +22,7 @@ import structlog
 from volact.files import PRIVATE, write_durably
 from volact.kmshost import dnskey, dnsrecords, nameserver, whereabouts
 from volact.kmshost import store as sql
+from volact.kmshost.beside import Beside, Failures
 from volact.kmshost.nameserver import Deadline, Reply
 from volact.protocol import policy
 from volact.protocol.problems import Refusal, Unreachable, VolactError, printable
@@ -46,6 +47,7 @@ _TRIES = 3
 """How often an update is made anew because what it rests on has changed meanwhile, and what is served is read."""
 _PAUSE = 0.3
 """Seconds between two looks at what is served: some servers take a moment."""
+_WORK = "DNS publishing"
 _LOOK_SECONDS = 0.5
 _MOST_OWN = 8
 """So many records of one domain are remembered while it is not known which of them the server took."""
@@ -404,13 +406,12 @@ class Service:
         """Publish what `want` says last."""
         self._publisher = publisher
         self._wanted: tuple[KmshostSettings, int, bool] | None = None
-        self._stopping = threading.Event()
-        self._said = ""
-        self._thread = threading.Thread(target=self._run, name="dns", daemon=True)
+        self._failures = Failures()
+        self._beside = Beside(_WORK, _LOOK_SECONDS, self._look, self._failures)
 
     def start(self) -> None:
         """Begin to look for what is due."""
-        self._thread.start()
+        self._beside.start()
 
     def want(self, settings: KmshostSettings, port: int, *, serving: bool) -> None:
         """Say what holds now: it is in DNS, or on its way, at the next look."""
@@ -418,31 +419,17 @@ class Service:
 
     def stop(self) -> None:
         """Look no more, and withdraw everything: in at most WITHDRAW_WITHIN seconds (D2)."""
-        self._stopping.set()
+        self._beside.stop()
         if self._wanted:
             try:
                 self._publisher.withdraw_all(self._wanted[0])
             except VolactError as error:
-                self._say(error)
+                self._failures.say(_WORK, error)
 
-    def _run(self) -> None:
-        while not self._stopping.wait(_LOOK_SECONDS):
-            if self._wanted is None:
-                continue
+    def _look(self) -> None:
+        if self._wanted is not None:
             settings, port, serving = self._wanted
-            try:
-                self._publisher.look(settings, port, serving=serving)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next look must come
-                self._say(error)
-            else:
-                self._said = ""
-
-    def _say(self, error: Exception) -> None:
-        """Log why a look did not succeed, once as long as it is the same."""
-        said = f"{type(error).__name__}: {error}"
-        if said != self._said:
-            _log.error("DNS publishing", problem=said)
-        self._said = said
+            self._publisher.look(settings, port, serving=serving)
 
 
 def _names(record: DnsRecord) -> tuple[str, str]:
