@@ -1,7 +1,7 @@
 """``make bench``: how fast authority and KMS host answer and a product checks, beside this machine's limits.
 
 Sections: a (activations, SQLite), b (check), c (activations, PostgreSQL), d (a KMS host's renewals at 1 k, 100 k and
-1 M records, its start and its memory); ``--only a,b`` chooses. Results go to bench/out/ as JSON, and
+1 M records, its start and its memory), e (a storm on a KMS host, F36); ``--only a,b`` chooses. Results go to bench/out/ as JSON, and
 one table is printed. The server runs on core 0, the load generator on core 1; the limits are probed on core 0.
 """
 
@@ -156,6 +156,47 @@ def renewals(folder: Path, count: int, records: int) -> dict[str, Any]:
     return figures
 
 
+def storm(folder: Path, records: int, seconds: int = 30) -> dict[str, Any]:
+    """Section e: renewals at an even pace while 2,000 garbage requests/s and 1,000 idle connections press (F36)."""
+    publisher = quickstart.Publisher(folder)
+    publisher.set_up()
+    with hosting.host(folder, publisher, SERVER_CORE) as (made, database):
+        real = hosting.seeds(publisher.pub, 2_000)
+        hosting.fill(database, publisher.pub, records, real)
+        service, _ = hosting.started(made, SERVER_CORE)
+        try:
+            bodies = folder / "renewals.bodies"
+            write_bodies(bodies, hosting.bodies(hosting.introduction(made.port), real, 100 * seconds))
+            words = ("--port", str(made.port), "--core", str(LOAD_CORE), "--seconds", str(seconds))
+            done = subprocess.run(
+                [sys.executable, str(HERE / "storm.py"), str(bodies), *words],
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+            figures: dict[str, Any] = json.loads(done.stdout)
+            figures["rss_mib"] = memory(service.process.pid)
+        finally:
+            service.stop()
+    return figures
+
+
+def storm_rows(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """The rows of section e."""
+    share = found["renewed"] / found["renewals"]
+    pressed = f"{found['garbage_per_second']} garbage/s, 1,000 idle ({found['idle_reopened']} opened again); generator at {found['generator_core']} of its core"
+    return [
+        (
+            "storm: renewals that succeeded",
+            f"{share:.4f} of {found['renewals']}",
+            "0.99",
+            verdict(share >= 0.99),
+        ),
+        ("  p99, ms", f"{found['p99_ms']}", "500", f"{verdict(found['p99_ms'] <= 500)}; {pressed}"),
+        ("  RSS, MiB", f"{found['rss_mib']}", "256", verdict(found["rss_mib"] < 256)),
+    ]
+
+
 def storage_of(log: Path) -> str:
     """What the authority said of its store when it began to serve."""
     for line in log.read_text().splitlines():
@@ -307,6 +348,8 @@ def table(results: dict[str, Any]) -> str:
         )
     if "d" in results:
         rows += host_rows(results["d"])
+    if "e" in results:
+        rows += storm_rows(results["e"])
     if "b" in results:
         b = results["b"]
         rows.append(("check(), cold process, ms", f"{b['cold_ms']}", f"{b['floor_ms']}",
@@ -319,7 +362,7 @@ def table(results: dict[str, Any]) -> str:
 def main() -> None:
     """Run the chosen sections, store the figures, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="a,b,c,d")
+    parser.add_argument("--only", default="a,b,c,d,e")
     parser.add_argument("--count", type=int, default=40_000, help="activations in sections a and c")
     parser.add_argument("--records", default="1000,100000,1000000", help="sizes of the ledger in section d")
     parser.add_argument("--peer-count", type=int, default=3_000)
@@ -348,6 +391,8 @@ def main() -> None:
                     place = folder / "d" / str(records)
                     place.mkdir()
                     results["d"].append(renewals(place, options.count, records))
+            elif section == "e":
+                results["e"] = storm(folder / "e", 100_000)
             elif section == "c":
                 sys.path.insert(0, str(HERE.parent / "tests"))
                 from postgres import running

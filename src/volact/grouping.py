@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 MOST_AT_ONCE = 512
+MOST_WAITING = 4_096
+"""Asks that may wait, some two seconds' work: who comes then is told to come again, and gets an answer at once (T20)."""
+_AGAIN_AFTER = 5
 
 Answer = asyncio.Future[bytes | Refusal]
 S = TypeVar("S")
@@ -44,6 +47,9 @@ class GroupCommit(Generic[S]):
         """Hand in what was sent; the future holds its answer when that is on disk and signed."""
         loop = asyncio.get_running_loop()
         answer: Answer = loop.create_future()
+        if len(self._waiting) >= MOST_WAITING:
+            answer.set_result(Refusal("busy", "Too many are waiting.", (("retry_after", _AGAIN_AFTER),)))
+            return answer
         self._waiting.append((sent, address, answer))
         if self._work is None:
             self._work = loop.create_task(self._write())

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import gc
 import re
+import resource
 import secrets
 import signal
 import socket
@@ -23,6 +24,7 @@ import msgspec
 import structlog
 from granian._granian import SocketHolder  # the one way to hand granian a socket that is bound already
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
+from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from volact import certificate as certificates
@@ -39,6 +41,11 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_BODY = 1024 * 1024
 BODY_SECONDS = 5.0
+HEAD_SECONDS = 10.0
+"""Seconds in which a request's head must come, or the next request on a connection that is kept (T20)."""
+MOST_CONNECTIONS = 8_192
+"""Connections that are served at once; the next ones wait to be accepted."""
+_OTHER_FILES = 256
 LINGER = 5.0
 """Seconds for which a service answers on a port that it has moved away from."""
 _BACKLOG = 1024
@@ -207,6 +214,21 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+# What a caller may make us keep: a connection on which no head comes is ended, and buffers are no larger than what is
+# ever sent here. HTTP/1.1 alone: before the server knows which version a caller speaks it would wait for ever.
+_HTTP1 = HTTP1Settings(header_read_timeout=int(HEAD_SECONDS * 1000), max_buffer_size=32 * 1024)
+
+
+def _most_connections() -> int:
+    """How many connections are served at once: as many as the system lets the process open, some left for the rest."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + _OTHER_FILES
+    if soft < wanted and (hard == resource.RLIM_INFINITY or soft < hard):
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(_OTHER_FILES, min(MOST_CONNECTIONS, soft - _OTHER_FILES))
+
+
 class _Server(Server):
     """granian in this process, on a socket that is bound already."""
 
@@ -214,13 +236,15 @@ class _Server(Server):
         super().__init__(
             app,
             interface=Interfaces.ASGINL,
-            http=HTTPModes.auto,
+            http=HTTPModes.http1,
             websockets=False,
             log_enabled=False,
             ssl_cert=certificate,
             ssl_key=key,
             ssl_protocol_min=SSLProtocols.tls12,
             backlog=_BACKLOG,
+            backpressure=_most_connections(),
+            http1_settings=_HTTP1,
         )
         self._listener = listener
 
