@@ -15,7 +15,7 @@ UV := uv==0.13.9
 LOCKED := --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links --no-config --no-strip-extras --quiet
 # Programs that the tests start, each with the Debian package that has it
-TEST_PROGRAMS := initdb=postgresql faketime=faketime node=nodejs npm=npm named=bind9 knotd=knot
+TEST_PROGRAMS := initdb=postgresql faketime=faketime node=nodejs npm=npm named=bind9 knotd=knot nft=nftables
 BENCH_PROGRAMS := initdb=postgresql hey=hey
 
 .DEFAULT_GOAL := help

@@ -253,6 +253,10 @@ def kms_host(
             where = "" if switch == "/sprt" else ON_HOST
             scenario(home, switch, value, program="slmgr", where=where)
         publishing(scenario, home)
+        for switch in ("/cpri", "/spri"):
+            scenario(home, switch, program="slmgr")
+        scenario(home, "kmshost firewall", "--for", "windows")
+        doctor(scenario, folder)
     finally:
         service.stop()
     remember_serve(scenario, folder / "host-log", "volact kmshost serve")
@@ -274,6 +278,15 @@ def publishing(scenario: Scenario, home: children.Volact) -> None:
     environ = {**home.environ, "VOLACT_KMSHOST_DNS_DOMAINS": "corp.example"}
     words = ("kmshost", "publish")
     scenario.remember("volact kmshost publish", called("volact", words, environ, code=REFUSED))
+
+
+def doctor(scenario: Scenario, folder: Path) -> None:
+    """The doctor on the machine that called, whose host is set to a port where none is: so that there is more to say."""
+    environ = quickstart.machine(folder, "caller", quickstart.kms_facts(1)).environ
+    called("slmgr", ("/skms", f"127.0.0.1:{children.free_port()}"), environ)
+    value = called("volact", ("doctor",), environ, code=REFUSED)
+    value["checks"].sort(key=lambda one: not one["targets"])  # the shape of the first stands for all
+    scenario.remember("volact doctor", value)
 
 
 def issue(authority_home: children.Volact) -> str:

@@ -31,6 +31,7 @@ ROLES = {
     "kmshost": Role(
         "volact.kmshost.cli", "server", "the enterprise's activation host: activate, serve, status"
     ),
+    "doctor": Role("volact.doctor.cli", "", "what is wrong here, and what to do: host, client, DNS"),
     "completion": Role("volact.completion", "", "shell completion: see `volact completion --help`"),
     "quickstart": Role(
         "volact.quickstart", "server", "see it work: authority, KMS host and thirty machines on this one"

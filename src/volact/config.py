@@ -75,6 +75,7 @@ class KmshostSettings(NamedTuple):
     source_burst: int = 5000
     record_cap: int = 2_000_000
     networks: str = ""
+    low_priority: bool = False
 
 
 class ClientSettings(NamedTuple):
@@ -117,8 +118,9 @@ HELP: "Mapping[str, Mapping[str, str]]" = {
         "ops_listen": "loopback address and port of /health and /metrics; empty: none",
         "source_rate": "new machines a minute that one source (an IPv4 address, an IPv6 /64) may bring in the long run; 0: no limit",
         "source_burst": "new machines that one source may bring at once",
-        "record_cap": "most machines that the host keeps; 0: no limit",
+        "record_cap": "most records that the host keeps, one for each machine and product; 0: no limit",
         "networks": "networks (192.0.2.0/24, 2001:db8::/32) whose machines alone are served, with commas; empty: all",
+        "low_priority": "whether the service runs at a low priority (a nice value of 10); a running one changes it",
     },
 }
 

@@ -388,6 +388,10 @@ SWITCHES = {
     "cdns": Switch(
         "", 0, 0, None, "do not publish it, and withdraw what is published", "do_not_publish", host_first=True
     ),
+    "spri": Switch(
+        "", 0, 0, None, "run the KMS host here at normal priority", "normal_priority", host_first=True
+    ),
+    "cpri": Switch("", 0, 0, None, "run it at low priority", "low_priority", host_first=True),
     "sai": Switch(
         "MINUTES",
         1,

@@ -38,7 +38,7 @@ def kept(books: Store) -> set[str]:
 def gate(books: Store, **limits: int) -> Admission:
     made = Admission(Limits(**limits))
     with books.reading() as tx:
-        made.count(tx)
+        made.start(tx)
     return made
 
 
@@ -84,12 +84,20 @@ def test_no_limit_is_none_and_new_limits_hold_at_once(books: Store) -> None:
 # --- the cap ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("machines", "code"), [(2, ""), (3, "host-full"), (4, "host-full")])
-def test_a_host_keeps_as_many_machines_as_it_may(books: Store, machines: int, code: str) -> None:
-    for number in range(machines):
+@pytest.mark.parametrize(("machines", "code"), [(4, ""), (5, "host-full"), (6, "host-full")])
+def test_a_host_keeps_as_many_records_as_it_may(books: Store, machines: int, code: str) -> None:
+    for number in range(machines - 1):
         keep(books, f"m{number}", NOW - 99, NOW)
-        keep(books, f"m{number}", NOW - 99, NOW, "another product of the same machine")
-    assert admitted(gate(books, cap=3), books) == code
+    keep(books, "m0", NOW - 99, NOW, "another product of the same machine")
+    assert admitted(gate(books, cap=5), books) == code
+
+
+def test_records_that_have_gone_are_no_reason_to_refuse_after_a_start(books: Store) -> None:
+    for number in range(5):
+        keep(books, f"m{number}", NOW - 99, NOW)
+    with books.writing() as tx:
+        tx.exec_driver_sql("DELETE FROM record WHERE cmid IN ('m0', 'm1')")
+    assert [admitted(gate(books, cap=4), books) for _ in range(2)] == ["", ""]
 
 
 def test_machines_that_are_admitted_are_added_up(books: Store) -> None:
@@ -111,7 +119,7 @@ def test_one_that_called_again_never_does(books: Store) -> None:
     keep(books, "again", NOW - 20 * RETRY, NOW - 19 * RETRY)
     keep(books, "for two", NOW - 20 * RETRY, NOW - 20 * RETRY)
     keep(books, "for two", NOW - 20 * RETRY, NOW - 19 * RETRY, "another")
-    made = gate(books, cap=2)
+    made = gate(books, cap=3)
     assert [admitted(made, books) for _ in range(3)] == ["host-full"] * 3
     assert kept(books) == {"again", "for two"}
 

@@ -2,12 +2,12 @@
 
 - Asked only for a machine that has no record, when it has proved its identity; whoever has one is never held up here.
 - A source may add `rate` machines a minute in the long run, and `burst` at once.
-- A host keeps at most `cap` machines. At the cap a machine makes room that called only once, more than two retry
+- A host keeps at most `cap` records for newcomers to add to. At the cap a machine makes room that called only once, more than two retry
   intervals ago. One that has called again never does: nobody but time and an administrator removes it.
 - Machines that make room are looked for beside the requests, a window of records a time, and looked at again before
   they go.
-- How many machines there are is counted at the start and hourly, and kept by adding up between; several hosts of one
-  count may so be over the cap by what they add in an hour.
+- How many records there are is counted hourly, and at the start if it may be the cap, and kept by adding up between; several hosts of
+  one count may so be over the cap by what they add in an hour, and a machine's second product is not held up at all.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Admission:
         """Hold to `limits`."""
         self._cap = limits.cap
         self._buckets: Buckets[str] = Buckets(limits.rate, limits.burst)
-        self._machines = 0
+        self._records = 0
         self._lonely: deque[str] = deque(maxlen=KNOWN)
         self._after = 0
 
@@ -58,10 +58,15 @@ class Admission:
         self._cap = limits.cap
         self._buckets.limit(limits.rate, limits.burst)
 
+    def start(self, tx: Connection) -> None:
+        """Know how many records there are at most; count them only if that may be the cap."""
+        self._records = int(tx.execute(sa.select(sa.func.max(_record.c.id))).scalar_one() or 0)
+        if self.is_full:
+            self.count(tx)
+
     def count(self, tx: Connection) -> None:
-        """Count the machines; it reads an index of every record."""
-        query = sa.select(sa.func.count(sa.distinct(_record.c.cmid)))
-        self._machines = int(tx.execute(query).scalar_one())
+        """Count the records; it reads an index of them all."""
+        self._records = int(tx.execute(sa.select(sa.func.count()).select_from(_record)).scalar_one())
 
     def look(self, tx: Connection, before: int) -> None:
         """At the cap, look through a window of records for machines that called only once, before `before`."""
@@ -77,7 +82,7 @@ class Admission:
     @property
     def is_full(self) -> bool:
         """Whether the cap is reached."""
-        return 0 < self._cap <= self._machines
+        return 0 < self._cap <= self._records
 
     def admit(self, tx: Connection, address: str, now: int, retry: int) -> Refusal | None:
         """Let a new machine have a record, or say why not: `too-many-requests`, `host-full`.
@@ -91,14 +96,14 @@ class Admission:
             return Refusal("too-many-requests", detail, (("retry_after", wait),))
         if self.is_full and not self._make_room(tx, now - LONELY_FOR * retry):
             return Refusal("host-full", "", (("retry_after", retry),))
-        self._machines += 1
+        self._records += 1
         self._buckets.keep(source, bucket)
         return None
 
     def _make_room(self, tx: Connection, before: int) -> bool:
         while self._lonely:
             if _remove(tx, self._lonely.popleft(), before):
-                self._machines -= 1
+                self._records -= 1
                 return True
         return False
 

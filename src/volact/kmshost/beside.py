@@ -65,6 +65,10 @@ class Beside:
         """Begin nothing more."""
         self._stopping.set()
 
+    def wait(self, seconds: float) -> None:
+        """Let so many seconds go by in the midst of the work, but none once it is to stop."""
+        self._stopping.wait(seconds)
+
     def _run(self) -> None:
         while not self._stopping.wait(self._seconds):
             try:

@@ -18,7 +18,7 @@ from volact.console import DONE, REFUSED, Console, secret_argument
 from volact.kmshost import activating, placing, reporting, setup
 from volact.protocol import policy
 from volact.protocol.jws import MAX_INTEGER
-from volact.protocol.problems import UsageError
+from volact.protocol.problems import Refusal, Refused, UsageError
 
 if TYPE_CHECKING:
     from volact.kmshost.activating import Activated
@@ -304,6 +304,44 @@ def enrol(
         {"added": done.added, "removed": done.removed, "enrolled": done.total},
         f"added {done.added}, removed {done.removed}, enrolled now {done.total}",
     )
+
+
+@app.command(name="firewall")
+def show_firewall(
+    *,
+    apply: Annotated[bool, Parameter(help="Add the rule, if there is none; needs root.")] = False,
+    kind: Annotated[
+        str | None,
+        Parameter(
+            name="--for", help="Show the commands for another firewall: firewalld, ufw, nftables, windows."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show which rule of this machine's firewall lets machines call the host's port, and how to add or remove it.
+
+    Nothing but that rule is ever touched. The port is that of the service that runs, else the one that is set.
+    """
+    from volact.kmshost import firewall, listening
+
+    if kind is not None and (apply or kind not in firewall.KINDS):
+        known = ", ".join(firewall.KINDS)
+        raise UsageError("--for only shows." if apply else f"{kind[:40]!r} is none of {known}.")
+    with setup.opened() as opened:
+        running = listening.read(opened.folder)
+        port = running.port if running else opened.settings.port
+    if not port:
+        raise UsageError("The port is not known: it is set to 0, and no service runs.", "Start the service.")
+    console = Console(json=json)
+    if not apply:
+        seen = firewall.of_kind(kind, port) if kind else firewall.Firewall().look(port)
+        console.answer(firewall.members(seen), firewall.prose(seen))
+        return
+    done = firewall.Firewall().apply(port)
+    if isinstance(done, Refusal):
+        raise Refused(done)
+    changed = done[0] != done[1]
+    console.answer(firewall.members(done[1], changed=changed), firewall.prose(done[1], changed=changed))
 
 
 @app.command

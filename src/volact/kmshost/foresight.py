@@ -61,8 +61,9 @@ def foresee(
     now: int,
     listening_since: int,
     days: int = FORECAST_DAYS,
+    rest: Callable[[float], object] = lambda _seconds: None,
 ) -> Future:
-    """Survey the ledger and forecast for today and so many `days` more.
+    """Survey the ledger and forecast for today and so many `days` more; `rest` as `surveys.survey` does.
 
     Raises:
         VolactError: if the store cannot be read.
@@ -70,7 +71,7 @@ def foresee(
     heard = {}
     for prd, one in products.items():
         heard[prd] = forecast.heard_since(now, listening_since, *intervals.told(one.policy))
-    groups = surveys.survey(books, now, heard)
+    groups = surveys.survey(books, now, heard, rest=rest)
     today = now // DAY
     counts = {
         (group, counted): forecast.lines(groups.get(group, ()), today, days, counted)
@@ -97,13 +98,18 @@ class Foresight:
         books: Store,
         tell: Callable[[Event], None] = lambda _event: None,
         timer: Callable[[], float] = time.perf_counter,
+        rest: Callable[[float], object] = lambda _seconds: None,
     ) -> None:
-        """Look at the ledger in `books`; `tell` hears of each event that was kept, `timer` says what a survey takes."""
+        """Look at the ledger in `books`; `tell` hears of each event that was kept, `timer` says what a survey takes.
+
+        `rest` is called after each page of a survey with the seconds that it took.
+        """
         self.latest: Future | None = None
         self.cost = 0.0
         self._books = books
         self._tell = tell
         self._timer = timer
+        self._rest = rest
         self._alarms: dict[str, Alarm] | None = None
         self._next = (0, 0)
         self._asked: tuple[Mapping[str, Product], Intervals] | None = None
@@ -119,7 +125,7 @@ class Foresight:
         if looked <= now < until and (products, intervals) == self._asked:
             return
         began = self._timer()
-        future = foresee(self._books, products, intervals, now, listening_since)
+        future = foresee(self._books, products, intervals, now, listening_since, rest=self._rest)
         self.cost = self._timer() - began
         newest = keyring.newest if keyring else None
         self._warn(future, [prd for prd in future.products if newest and prd in newest["prd"]])

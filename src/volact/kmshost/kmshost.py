@@ -118,14 +118,14 @@ class KmsHost:
         self._counted_at: int | None = None
 
     def start(self) -> None:
-        """Read what must be known before the first request; of machines only how many there are.
+        """Read what must be known before the first request; of machines at most how many records there are.
 
         Raises:
             VolactError: if the store cannot be read.
         """
         with self.store.reading() as tx:
             found, placed = store.publisher(tx), placing.places(tx)
-            self._admission.count(tx)
+            self._admission.start(tx)
         self._nonce_key = found.nonce_key if found else b""
         self._housekeeping.start(self.clock, self.store)
         self._place(placed, self._using.terms)

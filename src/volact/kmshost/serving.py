@@ -30,6 +30,7 @@ from volact.kmshost.foresight import Foresight
 from volact.kmshost.kmshost import KmsHost
 from volact.kmshost.metrics import Metrics
 from volact.kmshost.operations import Operations, Watched
+from volact.kmshost.priority import Priority
 from volact.kmshost.terms import Terms, intervals_of
 from volact.kmshost.upkeep import Upkeep
 from volact.protocol.problems import Refusal, VolactError
@@ -49,6 +50,9 @@ _LOOK_SECONDS = 0.5
 """So that what a command has written is in force within a second."""
 _LOOKS_A_CLEANING = 2
 _UPKEEP_SECONDS = 5.0
+_FORESEE_SECONDS = 1.0
+_REST_TIMES = 9.0
+"""A look at the whole ledger takes at most a tenth of the time."""
 _encode = msgspec.json.Encoder().encode
 
 _log = structlog.get_logger()
@@ -134,7 +138,10 @@ class _Service:
             self._report,
             lambda text: _log.warning("clock", problem=text),
         )
-        self._foresight = Foresight(opened.store, lambda event: self._metrics.happened([event]))
+        self._foresight = Foresight(
+            opened.store, lambda event: self._metrics.happened([event]), rest=self._rest
+        )
+        self._foreseeing = Beside("forecast", _FORESEE_SECONDS, self._foresee)
         self._metrics = Metrics(self._foresight)
         self._operations = Operations(
             Watched(
@@ -159,6 +166,7 @@ class _Service:
         self._publishing = publishing.Service(publisher)
         upkeep = Upkeep(opened, lambda: self._keyring)
         self._keeping_up = Beside("upkeep", _UPKEEP_SECONDS, lambda: upkeep.work(self._host.clock.now()))
+        self._priority = Priority()
         self._stopping = asyncio.Event()
 
     def _report(self, events: Sequence[Event]) -> None:
@@ -185,8 +193,10 @@ class _Service:
                 port=self._listening,
             )
             await self._note_ports()
+            await self._prioritise()
             self._publishing.start()
             self._keeping_up.start()
+            self._foreseeing.start()
             say(self._address, self._listening)
 
         try:
@@ -194,6 +204,7 @@ class _Service:
         finally:
             self._stopping.set()
             self._keeping_up.stop()
+            self._foreseeing.stop()
             await ticking
             await withdrawing
             await self._operations.close()
@@ -208,9 +219,9 @@ class _Service:
             if self._stopping.is_set():
                 return
             works = [self._take_up, self._take_up_documents, self._move, self._note_ports, self._operate]
-            works.append(self._publish)
+            works += [self._publish, self._prioritise]
             if look % _LOOKS_A_CLEANING == 0:
-                works += [self._keep_house, self._foresee]
+                works.append(self._keep_house)
             for work in works:
                 name = work.__name__.strip("_")
                 try:
@@ -225,16 +236,26 @@ class _Service:
         await asyncio.to_thread(self._opened.store.checkpoint)
         self._warn_of_end(self._host.clock.now())
 
+    async def _prioritise(self) -> None:
+        """Run at the priority that is set (rule S)."""
+        problem = self._priority.use(low=self._settings.low_priority)
+        if problem:
+            _log.warning("priority", problem=problem)
+
     async def _operate(self) -> None:
         await self._operations.listen_as(self._settings.ops_listen)
 
-    async def _foresee(self) -> None:
+    def _rest(self, seconds: float) -> None:
+        """Leave the processor to who answers machines, after work that took so many seconds."""
+        self._foreseeing.wait(seconds * _REST_TIMES)
+
+    def _foresee(self) -> None:
         """Look ahead, as long as the clock is to be believed; a laboratory's is moved on purpose (K15)."""
         host, lab = self._host, bool(self._keyring and self._keyring.roots.lab)
         if host.clock_doubted or (host.clock_jumped and not lab):
             return
         now, intervals = host.clock.now(), intervals_of(self._settings)
-        await asyncio.to_thread(self._foresight.look, self._keyring, intervals, now, min(self._since, now))
+        self._foresight.look(self._keyring, intervals, now, min(self._since, now))
 
     def _warn_of_end(self, now: int) -> None:
         """Say long before the delegation ends that it has to be extended: at 50, 75 and 90 percent, and at its end (K9)."""

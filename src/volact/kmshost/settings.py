@@ -10,7 +10,7 @@ import ipaddress
 from typing import TYPE_CHECKING, NamedTuple
 
 from volact import config, sources
-from volact.kmshost import dnsrecords, listening, store
+from volact.kmshost import dnsrecords, listening, priority, store
 from volact.protocol import policy
 from volact.protocol.problems import UsageError
 
@@ -127,6 +127,18 @@ def set_publishing(opened: Opened, *, on: bool) -> Changed:
             "No service runs, so the records stay for now: volact kmshost publish --withdraw takes them back."
         )
     return _write(opened, "dns_publishing", on, warning)
+
+
+def set_priority(opened: Opened, *, low: bool) -> Changed:
+    """Switch the service to a low priority, or back to that of its start; one that runs changes it by itself (rule S)."""
+    running = listening.read(opened.folder)
+    warning = ""
+    if running is not None and not low and not priority.may_raise(running.pid):
+        warning = (
+            "The service that runs may not raise its priority (it is not root's, and has no CAP_SYS_NICE):"
+            " that has effect at its next start."
+        )
+    return _write(opened, "low_priority", low, warning)
 
 
 def _renewal(opened: Opened) -> int:

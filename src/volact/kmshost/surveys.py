@@ -7,6 +7,7 @@ whole machines: what is written while a survey is under way is seen or not, and 
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +19,7 @@ from volact.kmshost.placing import NOWHERE
 from volact.protocol.policy import DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from sqlalchemy import Connection
 
@@ -34,10 +35,17 @@ _record, _clone = schema.record, schema.clone
 Buckets = dict[str, list[Bucket]]
 
 
-def survey(books: Store, now: int, heard_since: Mapping[str, int], page: int = PAGE) -> Buckets:
+def survey(
+    books: Store,
+    now: int,
+    heard_since: Mapping[str, int],
+    page: int = PAGE,
+    rest: Callable[[float], object] = lambda _seconds: None,
+) -> Buckets:
     """The machines that count now towards anything, by group, as buckets of those that are alike.
 
-    `heard_since` says for each product before which time of last contact a machine is overdue (`forecast`).
+    `heard_since` says for each product before which time of last contact a machine is overdue (`forecast`); `rest` is
+    called after each page with the seconds that it took, so that who answers machines meanwhile is not held up.
 
     Raises:
         VolactError: if the store cannot be read.
@@ -45,11 +53,13 @@ def survey(books: Store, now: int, heard_since: Mapping[str, int], page: int = P
     found: Counter[tuple[Any, ...]] = Counter()
     after: str | None = ""
     while after is not None:
+        began = time.perf_counter()
         with books.reading() as tx:
             last = _end_of_page(tx, after, page)
             for *alike, machines in tx.execute(_page(now, heard_since, after, last)):
                 found[tuple(alike)] += machines
         after = last
+        rest(time.perf_counter() - began)
     groups: Buckets = {}
     for (group, *alike), machines in sorted(found.items(), key=lambda one: str(one[0])):
         ends, stays, server_ends, server_stays = alike

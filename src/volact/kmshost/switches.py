@@ -74,6 +74,22 @@ def do_not_publish(out: Console, _words: list[str]) -> None:
     _switch(out, on=False, prose="DNS publishing disabled.")
 
 
+def normal_priority(out: Console, _words: list[str]) -> None:
+    """`/spri`."""
+    _prioritise(out, low=False, prose="KMS priority set to Normal.")
+
+
+def low_priority(out: Console, _words: list[str]) -> None:
+    """`/cpri`."""
+    _prioritise(out, low=True, prose="KMS priority set to Low.")
+
+
+def _prioritise(out: Console, *, low: bool, prose: str) -> None:
+    with setup.opened() as opened:
+        done = settings.set_priority(opened, low=low)
+    _say(out, done, prose)
+
+
 def _switch(out: Console, *, on: bool, prose: str) -> None:
     with setup.opened() as opened:
         done = settings.set_publishing(opened, on=on)
@@ -142,6 +158,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         text.append(f"    Current count: {one['count']} (required {one['required']} {one['counted']})")
     text.append(f"Listening on Port: {port_of(found)}")
     text += dnscommands.prose(found["dns"])
+    text.append(f"KMS priority: {'Low' if found['settings']['low_priority']['value'] else 'Normal'}")
     text.append("Cumulative requests received from clients:")
     text.append(f"    Total requests received: {requests['total']}")
     text.append(f"    Failed requests received: {requests['failed']}")

@@ -351,6 +351,11 @@ PROBLEMS: dict[str, Problem] = {
     "port-taken": Problem(
         500, "Another program listens on this port.", "Stop it, or choose another port with --listen."
     ),
+    "firewall-not-changed": Problem(
+        500,
+        "The firewall was not changed as it should have been.",
+        "Do it as root; without --apply the command shows what to enter by hand.",
+    ),
     "program-missing": Problem(
         500, "A part of volact that this command needs is not installed.", "Install the named extra with pip."
     ),
