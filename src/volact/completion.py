@@ -31,7 +31,12 @@ def commands() -> dict[str, list[str]]:
     """What may follow: words so far -> next words."""
     from volact.client import cli as client
 
-    found = {"": [*cli.ROLES], "client": _argparse(client.parser()), "completion": ["bash"], "doctor": ["--domain"]}
+    found = {
+        "": [*cli.ROLES],
+        "client": _argparse(client.parser()),
+        "completion": ["bash"],
+        "doctor": ["--domain"],
+    }
     if importlib.util.find_spec("cyclopts"):
         from volact.authority import cli as authority
         from volact.kmshost import cli as kmshost
