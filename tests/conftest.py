@@ -1,6 +1,7 @@
 """What every test gets: no network unless it asks, no settings of this machine, a bounded hypothesis."""
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -27,6 +28,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             # The last two are nobody's: a host asks the system from which address it would call there, and does not call.
             own = ["127.0.0.0/8", "::1", "localhost", "203.0.113.253", "2001:db8::fffe"]
             item.add_marker(pytest.mark.allow_hosts(own))
+
+
+@pytest.fixture(autouse=True)
+def _no_log_of_another_test() -> Iterator[None]:
+    """A test that served has logged to what was standard error then, which is closed by now."""
+    yield
+    if "structlog" in sys.modules:
+        sys.modules["structlog"].reset_defaults()
 
 
 @pytest.fixture(autouse=True)

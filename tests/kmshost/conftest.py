@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from databases import KINDS, Databases
+from kmshost.publishing_host import FOREIGN, KEYS, ZONE, Host, hosts
 from kmshost.site import OTHER, RULES, SERVER, Numbers, Site
+from nameservers import Knot, Named, NameServer
 from volact.kmshost import schema
 from volact.kmshost.store import Store
 
@@ -56,3 +58,27 @@ def site(make_site: Callable[..., Site], numbers: Numbers) -> Site:
     site = make_site(**numbers.client)
     site.add_product(SERVER, "server", **numbers.server)
     return site
+
+
+# --- name servers, and hosts that publish themselves there ------------------------------------------------------------
+
+
+@pytest.fixture
+def make_host(tmp_path: Path) -> Iterator[Callable[..., Host]]:
+    """Makes hosts that publish themselves, each in a folder of its own."""
+    with hosts(tmp_path) as make:
+        yield make
+
+
+@pytest.fixture(params=[Named, Knot], ids=["bind", "knot"])
+def dns_server(request: pytest.FixtureRequest) -> Iterator[NameServer]:
+    """A real DNS server of each kind, with a record of somebody else in its zone."""
+    with request.param({ZONE: FOREIGN, "other.test": ""}, KEYS) as running:
+        yield running
+
+
+@pytest.fixture
+def bind() -> Iterator[NameServer]:
+    """A real BIND, where the kind of server says nothing more."""
+    with Named({ZONE: FOREIGN}, KEYS) as running:
+        yield running

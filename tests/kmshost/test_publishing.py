@@ -1,14 +1,13 @@
 """Publishing against real BIND and real Knot: what, when, and whose records (D1, D2, T18, F24)."""
 
 import random
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import dns.resolver
 import pytest
 
 import nameservers
-from kmshost.publishing_host import DAY, FOREIGN, HOUR, KEYS, OWN, SRV, VETERAN, ZONE, Host, hosts
+from kmshost.publishing_host import DAY, FOREIGN, HOUR, KEYS, OWN, SRV, VETERAN, ZONE, Host
 from nameservers import Key, Knot, Named, NameServer, Scripted
 from volact.kmshost import nameserver, publishing
 from volact.kmshost.dnsrecords import Whereabouts
@@ -17,24 +16,6 @@ from volact.kmshost.publishing import Publisher
 
 pytestmark = pytest.mark.sockets
 BOTH = pytest.mark.parametrize("brand", [Named, Knot], ids=["bind", "knot"])
-
-
-@pytest.fixture
-def make_host(tmp_path: Path) -> Iterator[Callable[..., Host]]:
-    with hosts(tmp_path) as make:
-        yield make
-
-
-@pytest.fixture(params=[Named, Knot], ids=["bind", "knot"])
-def dns_server(request: pytest.FixtureRequest) -> Iterator[NameServer]:
-    with request.param({ZONE: FOREIGN, "other.test": ""}, KEYS) as running:
-        yield running
-
-
-@pytest.fixture
-def bind() -> Iterator[NameServer]:
-    with Named({ZONE: FOREIGN}, KEYS) as running:
-        yield running
 
 
 # --- publishing and withdrawing -------------------------------------------------------------------------------------

@@ -2,37 +2,18 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 import nameservers
-from kmshost.publishing_host import FOREIGN, HOUR, KEYS, SRV, VETERAN, ZONE, Host, hosts
-from nameservers import Key, Knot, Named, NameServer, Scripted
+from kmshost.publishing_host import HOUR, KEYS, SRV, VETERAN, ZONE, Host
+from nameservers import Key, NameServer, Scripted
 from volact.kmshost import dnsrecords, publishing
 from volact.kmshost import store as sql
 from volact.kmshost.dnsrecords import DnsRecord, Whereabouts
 
 pytestmark = pytest.mark.sockets
-
-
-@pytest.fixture
-def make_host(tmp_path: Path) -> Iterator[Callable[..., Host]]:
-    with hosts(tmp_path) as make:
-        yield make
-
-
-@pytest.fixture(params=[Named, Knot], ids=["bind", "knot"])
-def dns_server(request: pytest.FixtureRequest) -> Iterator[NameServer]:
-    with request.param({ZONE: FOREIGN, "other.test": ""}, KEYS) as running:
-        yield running
-
-
-@pytest.fixture
-def bind() -> Iterator[NameServer]:
-    with Named({ZONE: FOREIGN}, KEYS) as running:
-        yield running
 
 
 # --- what goes wrong (F23, T18) -------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from authority_site import Site
 from kmshost.enterprise import Enterprise
@@ -27,9 +26,7 @@ def host(tmp_path: Path) -> Iterator[Enterprise]:
 
 
 @pytest.fixture
-def run(
-    host: Enterprise, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Run]:
+def run(host: Enterprise, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     for name, value in host.environ.items():
         monkeypatch.setenv(name, value)
 
@@ -39,8 +36,7 @@ def run(
         assert "Traceback" not in said.err
         return code, json.loads(said.out), said.err
 
-    yield command
-    structlog.reset_defaults()  # `serve` logs to what was standard error then
+    return command
 
 
 COMMANDS = [
