@@ -15,7 +15,8 @@ UV := uv==0.13.9
 LOCKED := --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links --no-config --no-strip-extras --quiet
 # Programs that the tests start, each with the Debian package that has it
-TEST_PROGRAMS := initdb=postgresql faketime=faketime node=nodejs npm=npm named=bind9 knotd=knot nft=nftables
+TEST_PROGRAMS := initdb=postgresql faketime=faketime node=nodejs npm=npm named=bind9 knotd=knot nft=nftables \
+	slapd=slapd sshd=openssh-server chromium=chromium
 BENCH_PROGRAMS := initdb=postgresql hey=hey
 
 .DEFAULT_GOAL := help
@@ -58,9 +59,9 @@ lock: ## pin the dependencies again (UPGRADE=1: at their newest versions)
 	@rm -rf .venv-lock && scripts/make-venv $(PYTHON) .venv-lock
 	@.venv-lock/bin/python $(PIP) install $(UV)
 	@.venv-lock/bin/uv pip compile $(LOCKED) $(if $(UPGRADE),--upgrade) \
-		pyproject.toml --extra server --group build -o requirements/run.txt >/dev/null
+		pyproject.toml --extra server --extra vamt --group build -o requirements/run.txt >/dev/null
 	@.venv-lock/bin/uv pip compile $(LOCKED) $(if $(UPGRADE),--upgrade) \
-		pyproject.toml --extra server --group build --group test -c requirements/run.txt \
+		pyproject.toml --extra server --extra vamt --group build --group test -c requirements/run.txt \
 		-o requirements/test.txt >/dev/null
 	@.venv-lock/bin/uv pip compile $(LOCKED) $(if $(UPGRADE),--upgrade) \
 		--group bench -o requirements/bench.txt >/dev/null
