@@ -32,7 +32,7 @@ run: $(VENV)/.run ## the quick start: the real roles on loopback, activated end 
 
 test: programs-test $(VENV)/.test node_modules/.stamp check ## everything that CI runs
 	@echo "tests ..."
-	@$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report= --cov-report=json:coverage.json $(ARGS)
+	@$(BIN)/python -m slipcover --json --out coverage.json -m pytest -n $(JOBS) $(ARGS)
 	@$(BIN)/python scripts/check_coverage.py coverage.json
 	@test ! -f scripts/gen_cli_docs.py || $(BIN)/python scripts/gen_cli_docs.py | diff -u docs/cli.md - \
 		|| { echo "docs/cli.md is not what the commands say now: run 'make docs'." >&2; exit 1; }
