@@ -106,6 +106,21 @@ class Site:
             return answer.code
         return verified(answer, "confirmation", self.keyring.roots.first, self.pub).document.claims
 
+    def activated(self, key: ProductKey, machine: Machine | None = None) -> tuple[Machine, str, str]:
+        """A machine with an activation: itself, the confirmation's id, the activation's."""
+        machine = machine or self.machine()
+        claims = self.activate(machine, key)
+        assert isinstance(claims, dict), claims
+        return machine, claims["jti"], claims["act"]
+
+    def give_back(self, machine: Machine, key: ProductKey, ref: str, **more: Any) -> Any:
+        """Return; the receipt's claims, verified to the root, or the refusal's code. `file`: as written for a medium."""
+        claims: dict[str, Any] = {"file": True} if more.pop("file", False) else {}
+        answer = self.ask_one(machine.request(key, "return", now=self.clock.now(), ref=ref, **claims), **more)
+        if isinstance(answer, Refusal):
+            return answer.code
+        return verified(answer, "receipt", self.keyring.roots.first, self.pub).document.claims
+
     def counts(self, key: ProductKey) -> tuple[int, int, int]:
         """Bought, activated, remaining, by a signed statement."""
         answer = self.ask_one(remaining(key, self.pub, now=self.clock.now()))
@@ -118,6 +133,10 @@ class Site:
     def rows(self, table: str) -> list[Any]:
         with self.store.reading() as tx:
             return list(tx.exec_driver_sql(f"SELECT * FROM {table}").all())
+
+    def marks(self) -> list[str]:
+        """The lines of the newest status list."""
+        return self.status()[1].decode().splitlines()
 
     def status(self) -> tuple[dict[str, Any], bytes]:
         """The head's claims and the body of the newest status list."""

@@ -118,6 +118,24 @@ def test_a_blocked_host_or_host_key_gets_none(site: Site) -> None:
     assert activate_host(site, host_of(site), key) == "key-blocked"
 
 
+def test_blocking_all_of_a_host_key_blocks_its_hosts(site: Site) -> None:
+    """M5: machines know the host of their lease, not its key; a host that two keys name is listed once."""
+    key, second, hosts = site.key("kms-host"), site.key("kms-host"), [host_of(site), host_of(site)]
+    for host in hosts:
+        activate_host(site, host, key)
+    act = activate_host(site, hosts[0], second)["act"]
+    site.office.block_key(key.label, everything=False)
+    assert [one for one in entries(site) if one[0] == "host"] == []
+    site.clock.pass_(60)
+    site.office.block_key(key.label, everything=True)
+    listed = sorted(("host", host.cmid, "all", NOW + 60) for host in hosts)
+    assert [one for one in entries(site) if one[0] == "host"] == listed
+    site.clock.pass_(60)
+    site.office.block_activation(act)
+    site.office.block_key(second.label, everything=True)
+    assert sorted(one[1] for one in entries(site) if one[0] == "host") == sorted(one.cmid for one in hosts)
+
+
 def test_an_issuer_past_its_delegation_signs_nothing(site: Site) -> None:
     key, machine = site.key(), site.machine()
     site.clock.pass_(365 * DAY)

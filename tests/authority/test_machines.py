@@ -394,15 +394,6 @@ def test_requests_of_another_publisher_role_or_shape_are_refused(site: Site) -> 
     assert site.counts(key)[1] == 0
 
 
-def test_a_return_is_not_served_yet(site: Site) -> None:
-    key, machine = site.key(), site.machine()
-    confirmation = site.activate(machine, key)
-    assert (
-        code(site.ask_one(machine.request(key, op="return", ref=confirmation["jti"])))
-        == "operation-not-served"
-    )
-
-
 def test_a_proof_for_the_remaining_count_ends(site: Site) -> None:
     key = site.key()
     proof = remaining(key, site.pub)

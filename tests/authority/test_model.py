@@ -1,4 +1,7 @@
-"""G2: whatever happens in whatever order, bought = activated + remaining (M3), against an independent model."""
+"""G2: whatever happens in whatever order, bought = activated + remaining (M3), against an independent model.
+
+A returned activation is activated no more, its seat is free at once, or 30 days later by file (M6).
+"""
 
 import itertools
 from collections.abc import Callable
@@ -24,7 +27,7 @@ from authority_site import Site
 from volact import db
 from volact.authority.store import Store
 from volact.protocol.problems import Refusal, Refused
-from world import DAY, Machine, claims_of
+from world import DAY, Machine, claims_of, new_id
 
 YEAR = 365 * DAY
 
@@ -36,17 +39,21 @@ class Hardware:
         self.machine = machine  # the copy that is installed now
         self.owner: Machine | None = None  # the copy that the activation was last granted to
         self.act: str | None = None
+        self.ref = new_id()  # its newest confirmation; of none, any id
         self.rebuilds: list[int] = []
         self.blocked = False
+        self.returns: list[int] = []
+        self.returners: list[Machine] = []  # the copies that returned it
 
 
 class Model(RuleBasedStateMachine):
-    """Activations, repetitions, rebuilds, blocks, top-ups and time, in any order."""
+    """Activations, returns, repetitions, rebuilds, blocks, top-ups and time, in any order."""
 
     database: Callable[[], str | Path]
 
     hardware = Bundle("hardware")
     requests = Bundle("requests")
+    returns = Bundle("returns")
 
     @initialize(bought=st.integers(1, 4))
     def set_up(self, bought: int) -> None:
@@ -57,6 +64,7 @@ class Model(RuleBasedStateMachine):
         self.counted: set[str] = set()
         self.key_blocked = ""
         self.answers: dict[str, Any] = {}
+        self.returned: dict[str, tuple[int, int]] = {}  # act -> when, and when its seat is free
 
     def teardown(self) -> None:
         if hasattr(self, "site"):
@@ -88,14 +96,15 @@ class Model(RuleBasedStateMachine):
             one.rebuilds.append(self.site.clock.now())
         assert claims["act"] == one.act
         one.owner = one.machine
+        one.ref = claims["jti"]
         self.answers[claims["req"]] = answer
-        return one, request
+        return one, one.act, request
 
     def _expected(self, one: Hardware) -> str:
         if self.key_blocked:
             return "key-blocked"
         if one.act is None:
-            return "granted" if len(self.counted) < self.bought else "no-activations-left"
+            return "granted" if self._used() < self.bought else "no-activations-left"
         if one.blocked:
             return "machine-blocked"
         recent = [at for at in one.rebuilds if self.site.clock.now() - at < YEAR]
@@ -103,11 +112,57 @@ class Model(RuleBasedStateMachine):
             return "reactivated-too-often"
         return "granted"
 
+    def _used(self) -> int:
+        now = self.site.clock.now()
+        return len(self.counted) + sum(frees > now for _, frees in self.returned.values())
+
+    @rule(target=returns, one=hardware, by_file=st.booleans())
+    def give_back(self, one: Hardware, by_file: bool) -> Any:
+        now = self.site.clock.now()
+        more: dict[str, Any] = {"file": True} if by_file else {}
+        request = one.machine.request(self.key, "return", now=now, ref=one.ref, **more)
+        answer = self.site.ask_one(request)
+        expected = self._expected_of_return(one)
+        if isinstance(answer, Refusal):
+            assert answer.code == expected
+            return multiple()
+        assert expected == "granted", expected
+        assert one.act
+        assert claims_of(answer["token"])["act"] == one.act
+        self.counted.remove(one.act)
+        self.returned[one.act] = now, now + (30 * DAY if by_file else 0)
+        one.returns.append(now)
+        one.returners.append(one.machine)
+        one.act, one.owner, one.rebuilds = None, None, []
+        return request, answer
+
+    def _expected_of_return(self, one: Hardware) -> str:
+        now = self.site.clock.now()
+        if self.key_blocked == "all":
+            return "key-blocked"
+        if one.owner is not one.machine:
+            return "activation-returned" if one.machine in one.returners else "nothing-to-return"
+        if one.blocked:
+            return "machine-blocked"
+        if any(now - at < 90 * DAY for at in one.rebuilds):
+            return "taken-over-recently"
+        if any(now - at < 90 * DAY for at in one.returns):
+            return "returned-too-soon"
+        recent = [at for at, _ in self.returned.values() if now - at < YEAR]
+        return "returns-used-up" if len(recent) + 1 > max(2, self.bought / 10) else "granted"
+
+    @rule(given=returns)
+    def repeat_return(self, given: Any) -> None:
+        request, receipt = given
+        assert self.site.ask_one(request) == receipt
+
     @rule(asked=requests)
     def repeat(self, asked: Any) -> None:
-        one, request = asked
+        one, act, request = asked
         answer = self.site.ask_one(request)
-        if one.blocked:
+        if act in self.returned:
+            assert answer.code == "activation-returned"
+        elif one.blocked:
             assert answer.code == "machine-blocked"
         elif self.key_blocked == "all":
             assert answer.code == "key-blocked"
@@ -133,7 +188,7 @@ class Model(RuleBasedStateMachine):
         self.bought += more
         self.site.office.raise_key(self.key.label, self.bought)
 
-    @rule(days=st.sampled_from([1, 30, 200, 364, 365]), seconds=st.integers(-1, 1))
+    @rule(days=st.sampled_from([1, 30, 90, 200, 364, 365]), seconds=st.integers(-1, 1))
     def time_passes(self, days: int, seconds: int) -> None:
         # The issuer's delegation lasts a year; what comes after it is another test's.
         issuer = self.site.keyring.in_force("issuer", self.site.clock.now())
@@ -146,11 +201,12 @@ class Model(RuleBasedStateMachine):
         if not hasattr(self, "site"):
             return
         (row,) = self.site.rows("product_key")
-        assert (row.bought, row.used) == (self.bought, len(self.counted))
+        used = self._used()
+        assert used <= row.used <= row.bought == self.bought, "seats that fell due may not be written off yet"
         rows = self.site.rows("activation")
-        assert len(rows) == row.used <= row.bought
-        assert {one.act for one in rows} == self.counted
-        assert self.site.counts(self.key) == (self.bought, row.used, self.bought - row.used)
+        assert {one.act for one in rows if one.blocked != "returned"} == self.counted
+        assert {one.act for one in rows if one.blocked == "returned"} == self.returned.keys()
+        assert self.site.counts(self.key) == (self.bought, used, self.bought - used)
 
 
 def run(made: Callable[[], str | Path], examples: int) -> None:

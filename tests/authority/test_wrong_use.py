@@ -181,7 +181,7 @@ def test_a_database_setting_that_is_none(
         if words == ("init",):
             monkeypatch.setenv("VOLACT_HOME", str(tmp_path / "other"))
         code, answer, err = run(*words)
-        assert (code, answer["code"]) == (2, "usage")
+        assert (code, answer["code"]) == (2, "setting-invalid")
         assert says in answer["detail"]
         assert "SECRET" not in json.dumps(answer) + err
     assert list((tmp_path / "other").iterdir()) == []

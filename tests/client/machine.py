@@ -21,6 +21,7 @@ from volact.client.store import Store
 from volact.facts import Facts
 from volact.protocol import jws
 from volact.protocol.problems import Refusal, Refused, Unreachable
+from world import claims_of
 
 PARTS = {
     "uuid": "8f3c2c6e-91a5-4c9e-9d11-6f5a1d1f6e01",
@@ -89,7 +90,8 @@ class Authority:
         self.list_headers: list[dict[str, str]] = []
         self.down = False
         self.untils: list[float] = []
-        self.acts: dict[str, str] = {}
+        self.acts: dict[str, str] = {}  # confirmation -> activation
+        self.other: dict[str, Any] = {}  # claims of its next answers that are others than a good one's
 
     def __call__(self, url: str, pins: Sequence[str], until: float) -> "Authority":
         self.untils.append(until)
@@ -107,7 +109,7 @@ class Authority:
         self.requests.append(jws.write_json(body))
         if self.down:
             raise Unreachable(Refusal("authority-unreachable", "It is down."))
-        answer = self.answers.pop(0) if self.answers else self.confirm(body)
+        answer = self.answers.pop(0) if self.answers else self.confirm(body, **self.other)
         if isinstance(answer, Exception):
             raise answer
         if isinstance(answer, Refusal):
@@ -115,7 +117,14 @@ class Authority:
         return answer if isinstance(answer, Answer) else Answer(200, {}, jws.write_json(answer))
 
     def confirm(self, body: dict[str, Any], **other: Any) -> dict[str, Any]:
-        return self.publisher.confirmation(request_of(body), **other)
+        """What a good one answers: a confirmation, or to a return a receipt for the activation that it names."""
+        request = request_of(body)
+        if request["op"] == "return":
+            return self.publisher.receipt(request, **{"act": self.acts.get(request["ref"], ""), **other})
+        answer = self.publisher.confirmation(request, **other)
+        claims = claims_of(answer["token"])
+        self.acts[claims["jti"]] = claims["act"]
+        return answer
 
     def get(self, path: str, headers: dict[str, str]) -> Answer:
         assert path == "/v1/status"

@@ -104,6 +104,21 @@ class Publisher:
             self.issuer.sign("confirmation", self.claims(act=act or random_id(), **{**claims, **other}))
         )
 
+    def receipt(self, request: Document, *, act: str = "", **other: Any) -> dict[str, Any]:
+        """The answer to a return; `other` claims make it a wrong one."""
+        asked = request.claims
+        claims = {
+            "sub": asked["iss"],
+            "op": "return",
+            "prd": asked["prd"],
+            "key": asked["key"],
+            "ref": asked["jti"],
+            "req": asked["jti"],
+        }
+        return self.bundle(
+            self.issuer.sign("receipt", self.claims(act=act or random_id(), **{**claims, **other}))
+        )
+
     def status_list(self, *entries: tuple[str, str, str], version: int | None = None) -> bytes:
         """A status list: head, LF, body."""
         self.version = self.version + 1 if version is None else version

@@ -152,7 +152,7 @@ def test_a_product_s_grant_serves_no_other_product(machine: Machine) -> None:
 
 def test_a_store_of_a_newer_version_says_so(machine: Machine) -> None:
     signer, state = machine.store.state(machine.publisher.pub) or pytest.fail("it has no state")
-    payload = jws.write_json({**json.loads(state.payload()), "v": 4, "more": 1})
+    payload = jws.write_json({**json.loads(state.payload()), "v": 5, "more": 1})
     bundle = {"token": signer.sign_payload(NAME, payload), "jwk": signer.jwk.members()}
     machine.file("state.json").write_bytes(jws.write_json(bundle))
     assert checked(machine)[:2] == (0, "store-newer")
@@ -171,7 +171,31 @@ def test_a_state_that_the_version_before_leases_wrote_is_read(machine: Machine) 
     machine.file("state.json").write_bytes(jws.write_json(bundle))
     assert checked(machine).licensed
     machine.client.activate()
-    assert json.loads(machine.store.state(machine.publisher.pub)[1].payload())["v"] == 3  # type: ignore[index]
+    assert json.loads(machine.store.state(machine.publisher.pub)[1].payload())["v"] == 4  # type: ignore[index]
+
+
+def test_a_state_that_the_version_before_returns_wrote_is_read(machine: Machine) -> None:
+    signer, state = machine.store.state(machine.publisher.pub) or pytest.fail("it has no state")
+    members = json.loads(state.payload())
+    for record in members["products"].values():
+        del record["given_back"], record["returned"]
+    payload = jws.write_json({**members, "v": 3})
+    bundle = {"token": signer.sign_payload(NAME, payload), "jwk": signer.jwk.members()}
+    machine.file("state.json").write_bytes(jws.write_json(bundle))
+    assert checked(machine).licensed
+
+
+@pytest.mark.parametrize(
+    "returned", ["a", [], ["a", "b"], ["a", "b", "1"], ["a", 1, 1], [1, "b", 1], {"a": 1}]
+)
+def test_a_state_with_a_broken_return_is_damaged(machine: Machine, returned: object) -> None:
+    signer, state = machine.store.state(machine.publisher.pub) or pytest.fail("it has no state")
+    members = json.loads(state.payload())
+    for record in members["products"].values():
+        record["returned"] = returned
+    bundle = {"token": signer.sign_payload(NAME, jws.write_json(members)), "jwk": signer.jwk.members()}
+    machine.file("state.json").write_bytes(jws.write_json(bundle))
+    assert checked(machine)[:2] == (0, "data-broken")
 
 
 @pytest.mark.parametrize("drop", ["clock", "products", "pair", "v"])

@@ -34,11 +34,35 @@ def test_the_status_has_exactly_the_shape_of_the_design(terminal: Terminal) -> N
     assert row["virtual"] is False
 
 
+MACHINE = (
+    "name domain system platform virtual hypervisor container identity host_identity running_instances macs"
+).split()
+
+
+def test_the_status_says_what_the_machine_is_for_who_collects(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """V2. A laboratory's machine may be made up where there are laboratory products only."""
+    own = terminal.client("status", "--json").json["machine"]
+    assert list(own) == MACHINE
+    facts = tmp_path / "made-up.json"
+    facts.write_text(
+        json.dumps({"uuid": "8f3c2c6e-91a5-4c9e-9d11-6f5a1d1f6e01", "name": "Web7.corp.example"})
+    )
+    monkeypatch.setenv("VOLACT_MACHINE_FACTS", str(facts))
+    assert terminal.client("status", "--json").json["machine"] == own
+    made_up = terminal.installed().client("status", "--json").json["machine"]
+    assert (made_up["name"], made_up["domain"]) == ("web7", "corp.example")
+    assert made_up["identity"] != own["identity"]
+    terminal.publisher = Publisher(lab=False, iat=terminal.publisher.iat)
+    assert terminal.installed().client("status", "--json").json["machine"] == own
+
+
 def test_without_products_there_is_nothing_to_show(terminal: Terminal) -> None:
-    assert terminal.client("status", "--json").json == {"products": []}
+    assert terminal.client("status", "--json").json["products"] == []
     assert terminal.client("status").out == "No product is installed.\n"
     assert terminal.client("events", "--json").json == []
-    assert terminal.client("run", "--once", "--json").json == {"products": []}
+    assert terminal.client("run", "--once", "--json").json["products"] == []
     assert terminal.client("generalize", "--json").json == {"products": []}
 
 

@@ -235,8 +235,9 @@ def test_among_a_thousand_machines_answers_none_but_the_own_is_accepted(keyed: M
         other = {"sub": ids.b64u(os.urandom(32)), "req": random_id()}
         keyed.authority.answers = [keyed.authority.confirm(request, **other)]
         with pytest.raises(DocumentRefused):
-            contact._ask(here, keyed.authority, request)  # type: ignore[arg-type]  # it has the two methods
-    assert contact._ask(here, keyed.authority, request).document["sub"] == keyed.cmid()  # type: ignore[arg-type]
+            contact.ask(here, keyed.authority, request, "confirmation")  # type: ignore[arg-type]  # it has the two methods
+    granted = contact.ask(here, keyed.authority, request, "confirmation")  # type: ignore[arg-type]
+    assert granted.document["sub"] == keyed.cmid()
 
 
 def test_a_waiting_request_that_is_no_request_any_more_is_made_anew(keyed: Machine) -> None:

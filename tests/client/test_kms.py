@@ -11,6 +11,7 @@ from client.publisher import EPOCH, PRODUCT
 from client.service import BOTH, MINUTE, Numbers, Service, made
 from volact.client import events
 from volact.protocol import jws
+from volact.protocol.documents import Document
 from volact.protocol.policy import DAY, HOUR
 from volact.protocol.problems import DocumentRefused, Refusal, Unreachable
 
@@ -488,3 +489,20 @@ def test_a_wrong_clock_that_stays_wrong_does_not_call_in_a_row(leased: Machine) 
         leased.clock.run(5)
         service.tick()
     assert len(leased.kms.checkins) == before
+
+
+def test_the_events_of_a_try_that_takes_long_tell_when_each_was(machine: Machine) -> None:
+    """Rule E: a try may take half a minute, and what came of it is not told with its beginning's time."""
+    began = machine.clock.wall
+
+    def late(checkin: Document) -> Any:
+        machine.clock.run(22)
+        return machine.kms.lease(checkin)
+
+    machine.kms.answers.append(late)
+    machine.told.clear()
+    machine.client.activate()
+    assert [(one.event, one.time, one.client_time) for one in machine.told] == [
+        (12288, began, began),
+        (12289, began + 22, began + 22),
+    ]

@@ -63,6 +63,8 @@ def test_a_grace_of_nothing_is_over_at_once() -> None:
         (Situation(started=EPOCH, key_removed=True), (0, "key-removed")),
         (GRANTED._replace(key_removed=True), (0, "key-removed")),
         (GRANTED._replace(returned=True), (0, "activation-returned")),
+        (Situation(started=EPOCH, returned=True), (0, "activation-returned")),
+        (Situation(started=EPOCH, returned=True, key_removed=True), (0, "key-removed")),
         (GRANTED._replace(returned=True, blocked=EPOCH), (0, "activation-returned")),
         (GRANTED._replace(hardware=machine.FOREIGN), (0, "other-machine")),
         (GRANTED._replace(hardware=machine.FOREIGN, blocked=EPOCH), (4, "blocked")),

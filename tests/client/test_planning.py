@@ -209,6 +209,24 @@ def test_a_clock_that_came_in_doubt_does_not_call_within_a_quarter_of_an_hour_of
     assert due(doubt, after, next_try=7 * DAY, heard=EPOCH, doubtful=True) == action
 
 
+@pytest.mark.parametrize("way", [HOST, KEY, NOBODY])
+@pytest.mark.parametrize("next_try", [None, EPOCH - 1])
+def test_what_was_given_back_is_activated_by_hand_alone(way: str, next_try: int | None) -> None:
+    """M6: a machine that was retired does not come back by itself, neither by its key nor by a KMS host."""
+    found = standing(Situation(started=EPOCH, returned=True), Policy(), EPOCH)
+    for at_start, woken in ((False, False), (True, False), (False, True)):
+        done = next_action(
+            found,
+            Policy(),
+            EPOCH,
+            Asking(way, USUAL, next_try),
+            list_checked=None,
+            at_start=at_start,
+            woken=woken,
+        )
+        assert done == Action("nothing")
+
+
 @pytest.mark.parametrize("situation", [LEASED._replace(lease_end=EPOCH), LEASED._replace(blocked=EPOCH)])
 @pytest.mark.parametrize(("after", "action"), [(2 * HOUR - 1, "wait"), (2 * HOUR, "activate")])
 def test_a_lease_that_was_lost_before_its_renewal_is_renewed_at_once_and_not_in_a_row(

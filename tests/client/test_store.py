@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from client.machine import FOREIGN, Machine
+from client.machine import FOREIGN, Machine, refused
 from client.publisher import PRODUCT, Publisher
 from volact.client import events
 from volact.client.store import Store
@@ -151,6 +151,38 @@ def test_what_takes_away_and_is_killed_can_be_repeated(prepare: Callable[[int], 
             continue  # all but the last flush was done
         getattr(machine.client, work)()
         assert machine.standing().state == (2 if work == "rearm" else 0)
+
+
+@pytest.mark.parametrize("by_file", [False, True])
+def test_a_return_that_is_killed_is_done_or_can_be_repeated(tmp_path: Path, by_file: bool) -> None:
+    """M6, F2: by file no signed return lies about while the machine runs on, and online none stops it unreceipted."""
+    make = copies(tmp_path, Publisher(), Machine.activated)
+
+    def ready(step: int) -> Machine:
+        machine = make(step)
+        grant = machine.client.open(machine.publisher.pub).grant(PRODUCT)
+        assert grant
+        machine.authority.other = {"act": grant.document["act"]}
+        return machine
+
+    def work(machine: Machine) -> object:
+        return machine.client.promise() if by_file else machine.client.give_back()
+
+    machines = at_each_step(ready, work)
+    assert len(machines) > 4
+    for machine in machines:
+        stopped, stored = machine.standing().state == 0, machine.file("return.json")
+        assert stopped or (machine.standing().licensed and not (by_file and stored.exists()))
+        kept = stored.read_bytes() if stored.exists() else b""
+        if not by_file and stopped and not kept:
+            refused("activation-returned", work, machine)
+        else:
+            work(machine)
+        assert machine.standing()[:2] == (0, "activation-returned")
+        assert not machine.file("grant.json").exists()
+        assert not kept or not by_file or stored.read_bytes() == kept
+        assert not kept or by_file or machine.authority.requests == [kept]
+        assert leftovers(machine) == []
 
 
 @pytest.mark.parametrize("told", ["lease", "identity-cloned"])

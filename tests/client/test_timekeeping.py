@@ -260,5 +260,37 @@ def test_a_clock_that_ran_ahead_and_is_put_right_is_newly_in_doubt() -> None:
     assert not timekeeping.newly_doubtful(keeper.look().fold, keeper.clock.wall)
 
 
-def test_a_fold_of_an_older_version_was_not_behind() -> None:
-    assert Fold(EPOCH, 0, EPOCH, 0, 1000, "boot").behind == 0
+def test_a_fold_of_an_older_version_was_neither_behind_nor_ahead() -> None:
+    fold = Fold(EPOCH, 0, EPOCH, 0, 1000, "boot")
+    assert (fold.behind, fold.ahead) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "back", "found"),
+    [
+        (-DAY, 0, 0),
+        (0, 0, 0),
+        (HOUR, 0, 0),
+        (HOUR + 1, 0, HOUR + 1),
+        (365 * DAY, 0, 365 * DAY),
+        (365 * DAY, HOUR, 365 * DAY - HOUR),
+        (365 * DAY, HOUR + 1, 0),  # set back since, if not to the right time
+        (365 * DAY, 365 * DAY, 0),
+    ],
+)
+@pytest.mark.parametrize("ran", [0, 5, DAY])
+def test_a_clock_is_known_to_be_ahead_by_what_it_said_at_the_last_answer(
+    ahead: int, back: int, found: int, ran: int
+) -> None:
+    keeper = Keeper()
+    keeper.fold = timekeeping.answered(keeper.fold, EPOCH, EPOCH + ahead)
+    keeper.clock.run(ran)
+    keeper.clock.wall = EPOCH + ahead + ran - back
+    keeper.look()
+    assert timekeeping.ahead(keeper.fold, keeper.clock.wall) == found
+
+
+def test_a_machine_that_was_off_for_long_is_not_ahead() -> None:
+    keeper = Keeper()
+    keeper.fold = timekeeping.answered(keeper.fold, EPOCH, EPOCH)
+    assert timekeeping.ahead(keeper.fold, EPOCH + 365 * DAY) == 0

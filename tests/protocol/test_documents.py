@@ -18,12 +18,14 @@ WRITTEN = {
     "request": P.request(),
     "key-proof": P.proof(),
     "confirmation": P.confirmation(),
+    "receipt": P.receipt(),
     "statement": P.statement(),
     "host": P.host(),
     "checkin": P.checkin(),
     "lease": P.lease(),
     "status": P.status(),
     "usage": P.usage(),
+    "cil": P.cil(),
 }
 COMMON = "v pub lab iss iat jti"
 # PROTOCOL section 2: sub, aud, exp where the table has them, then "further claims", in its order.
@@ -41,12 +43,14 @@ CLAIMS = {
     ("key-proof", "activate"): "sub aud op prd dig",
     ("key-proof", "remaining"): "aud exp op prd",
     ("confirmation", ""): "sub prd key act fp req",
+    ("receipt", ""): "sub op prd key act ref req",
     ("statement", ""): "sub prd bought activated remaining req",
     ("host", ""): "sub ver tls prd",
     ("checkin", ""): "sub aud prd nonce req fp prev state minutes vm",
     ("lease", ""): "sub exp prd cus req fp ren rty cnt sver",
     ("status", ""): "sub ver nxt dig len",
     ("usage", ""): "sub aud ref from to peaks",
+    ("cil", ""): "sub seq mode rows dig len",
 }
 
 
@@ -56,7 +60,9 @@ def test_each_document_has_exactly_the_claims_of_the_table(name: str, which: str
     row = documents.TABLE[name]
     selected: dict[str, Any] = {row.selector: int(which) if name == "root" else which}
     assert [claim for claim, _ in row.checks(selected)] == CLAIMS[name, which].split()
-    optional = {"name"} if name == "checkin" else set()
+    optional = {"checkin": {"name"}, "request": {"file"}, "usage": {"sources"}, "cil": {"ref"}}.get(
+        name, set()
+    )
     assert {claim for claim, _ in row.optional} == optional
 
 
@@ -131,7 +137,14 @@ def test_each_claim_is_needed_and_typed(name: str) -> None:
         ("host", "tls", [["A" * 42 + c for c in "ABCD"]], [["A" * 42 + c for c in "ABCDE"]]),
         ("delegation", "prd", [["*"], [], ["a", "b"]], ["*", ["*", "a"], ["a", "a"], ["A"], [1]]),
         ("delegation", "min_ver", [{}, {"a": 2}], [[], {"A": 2}, {"a": -1}, {"a": True}]),
+        ("request", "file", [True, False], [0, 1, None, "true"]),
+        ("receipt", "op", ["return"], ["activate", "extend", "", None]),
+        ("receipt", "act", ["A" * 22], ["A" * 21, "A" * 43, None]),
         ("usage", "peaks", [{}, {CAD: 0}], [{"": 1}, {CAD: -1}]),
+        ("cil", "mode", ["full", "proxy"], ["", "Full", None, ["full"]]),
+        ("cil", "sub", ["A" * 22], ["A" * 21, "A" * 43, None]),
+        ("cil", "ref", ["A" * 22], ["A" * 21, "", None]),
+        ("cil", "rows", [0, 200_000], [-1, True, "1", None]),
         ("root", "rvk", [[], [{"kid": "A" * 43, "mode": "new", "since": 0}]], [[1], [{}], {}, "none"]),
         ("root", "keys", [[], ["A" * 22]], [["A"], ["A" * 22] * 2, None]),
         (

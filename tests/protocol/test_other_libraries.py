@@ -95,5 +95,5 @@ def test_npm_jose() -> None:
 def test_every_kind_of_document_is_among_them() -> None:
     kinds = {name.split("_")[0] for name in NAMES}
     assert kinds >= set(
-        "root product request proof confirmation statement host checkin lease status usage issuer".split()
+        "root product request proof confirmation receipt statement host checkin lease status usage cil issuer".split()
     )

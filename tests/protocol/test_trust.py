@@ -1,6 +1,7 @@
 """The verifier: PROTOCOL sections 1 to 3. Each way to be refused is a vector; here are the properties and values."""
 
 import json
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -11,13 +12,13 @@ from vectors import forge
 from vectors.cases import CAD_PUBLISHER as P
 from vectors.cases import LAB
 from vectors.forge import CAD, DAY, HOUR, MILL, START
-from volact.protocol import jws, trust
+from volact.protocol import documents, jws, trust
 from volact.protocol.documents import Document
 from volact.protocol.ids import Jwk
 from volact.protocol.problems import DocumentRefused
 
 ROOTS = trust.open_roots(P.first(), P.pub)
-KINDS = ["delegation", "product", "confirmation", "statement", "host", "lease", "status"]
+KINDS = ["delegation", "product", "confirmation", "receipt", "statement", "host", "lease", "status"]
 
 
 def taken(bundle: dict[str, Any], kind: str, roots: trust.Roots = ROOTS) -> bool:
@@ -233,16 +234,42 @@ def opened(text: str, name: str, key: forge.Key) -> Document:
 
 
 def test_answers_fit_their_asks() -> None:
-    """PROTOCOL 2: on receipt a client compares sub, req, prd, fp, key with its ask; req is the request's jti, a
+    """PROTOCOL 2: on receipt a client compares sub, req, prd, fp, op, key, ref with its ask; req is the request's jti, a
     check-in's own choice, for a statement the proof's jti.
     """
     asks = {
         "confirmation": opened(P.request(), "request", P.machine),
+        "receipt": opened(P.give_back(), "request", P.machine),
         "lease": opened(P.checkin(), "checkin", P.machine),
         "statement": opened(P.remaining_proof(), "key-proof", P.product_key),
     }
     for kind, ask in asks.items():
         trust.check_answer(trust.verify(P.bundle(kind), kind, ROOTS).document, ask)
+
+
+@pytest.mark.parametrize(
+    ("op", "proof", "usage", "good"),
+    [
+        ("activate", "p", None, True),
+        ("activate", None, None, False),
+        ("activate", "p", {}, False),
+        ("host", "p", None, True),
+        ("host", None, None, False),
+        ("return", None, None, True),
+        ("return", "p", None, False),
+        ("return", None, {}, False),
+        ("extend", None, {}, True),
+        ("extend", "p", {}, False),
+        ("extend", None, None, False),
+    ],
+)
+def test_a_request_s_bundle_carries_what_its_op_needs_and_nothing_else(
+    op: str, proof: object, usage: object, good: bool
+) -> None:
+    """PROTOCOL 2: `activate` and `host` need a proof, `return` and `extend` none; `extend` adds usage."""
+    request = opened(P.request({"op": op, "ref": "A" * 22}), "request", P.machine)
+    with nullcontext() if good else pytest.raises(DocumentRefused):
+        documents.check_carried(request, proof=proof, usage=usage)
 
 
 def test_an_unknown_claim_req_in_a_request_does_not_choose_the_answer() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vectors import make
-from volact.protocol import jws, policy, status, trust
+from volact.protocol import documents, jws, policy, status, trust
 from volact.protocol.documents import Document
 from volact.protocol.ids import Jwk
 from volact.protocol.problems import DocumentRefused
@@ -37,10 +37,12 @@ def run(verify: dict[str, Any], given: Any) -> None:
     kind = verify["as"]
     if kind == "root":
         trust.open_roots(given, verify["pin"], verify["roots"])
-    elif kind in ("request", "checkin", "usage"):
+    elif kind in ("request", "checkin", "usage", "cil"):
         document = trust.open_self_keyed(given, kind).document
         if "pub" in verify:
             trust.check_publisher(document, verify["pub"], lab=verify["lab"])
+        if "carried" in verify:
+            documents.check_carried(document, proof=given.get("proof"), usage=given.get("usage"))
     elif kind == "key-proof":
         request = verify.get("request")
         key = Jwk.read(verify["key"])
@@ -89,6 +91,7 @@ STEP_OF = {
     **dict.fromkeys(("open_roots", "with_later_roots", "_open_later_root"), 7),
     **dict.fromkeys(("verify", "_root_signed", "_issuer_signed", "_no_key_twice", "_introduced_key"), 8),
     **dict.fromkeys(("_check_granted", "check_proof_fits", "check_answer", "check_body", "run"), 9),
+    "check_carried": 9,
     **dict.fromkeys(("take_up", "run_bundle"), 10),
 }
 """Function -> the step of trust.py that it is; what it calls belongs to it."""

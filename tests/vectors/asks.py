@@ -19,6 +19,7 @@ from vectors.forge import (
     JSON,
     MILL,
     START,
+    VAMT,
     Key,
     b64,
     ident,
@@ -56,10 +57,24 @@ def asks() -> list[JSON]:
         ("usage-aud-other", "usage", {"aud": OTHER.pub}, 5, "aud is not the publisher"),
         ("usage-peaks-array", "usage", {"peaks": []}, 5, BAD),
         ("usage-peaks-product", "usage", {"peaks": {"*": 1}}, 5, BAD),
+        (
+            "usage-sources-text",
+            "usage",
+            {"sources": {"private": 1, "global": "2"}},
+            5,
+            "sources is not what it must be",
+        ),
+        ("usage-sources-half", "usage", {"sources": {"private": 1}}, 5, "sources is not what it must be"),
+        ("cil-mode-unknown", "cil", {"mode": "part"}, 5, BAD),
+        ("cil-seq-missing", "cil", {"seq": DROP}, 5, BAD),
+        ("cil-rows-negative", "cil", {"rows": -1}, 5, BAD),
+        ("cil-dig-short", "cil", {"dig": "A" * 42}, 5, BAD),
+        ("cil-ref-empty", "cil", {"ref": ""}, 5, "ref is not what it must be"),
+        ("cil-iss-other", "cil", {"iss": P.machine.kid}, 5, "iss is not the key"),
     ]
     made = []
     for name, kind, change, step, detail in rows:
-        key = P.host_key if kind == "usage" else P.machine
+        key = {"usage": P.host_key, "cil": VAMT}.get(kind, P.machine)
         given = self_keyed(P.write(kind, change), key.jwk)
         made.append(
             case(
@@ -379,6 +394,13 @@ def good_asks() -> list[JSON]:
             self_keyed(P.checkin({"prev": ident("lease"), "name": DROP, "state": 6}), P.machine.jwk),
         ),
         case("usage", "a usage statement", {"as": "usage"}, self_keyed(P.usage(), P.host_key.jwk)),
+        case("cil", "the head of a computer list", {"as": "cil"}, self_keyed(P.cil(), VAMT.jwk)),
+        case(
+            "cil-answer",
+            "the head of a full list that answers another",
+            {"as": "cil"},
+            self_keyed(P.cil({"mode": "full", "ref": ident("list asked")}), VAMT.jwk),
+        ),
         case(
             "answer-confirmation",
             "the answer to a request",

@@ -17,6 +17,7 @@ from vectors.forge import (
     ALPHABET,
     JSON,
     ORDER,
+    VAMT,
     Key,
     b64,
     compact,
@@ -368,10 +369,11 @@ def keys() -> list[JSON]:
 
 
 FAMILIES = {
-    "issuer": ("delegation", "product", "confirmation", "statement", "status"),
+    "issuer": ("delegation", "product", "confirmation", "receipt", "statement", "status"),
     "host": ("host", "lease", "usage", "request"),
     "machine": ("request", "checkin", "key-proof"),
     "root": ("root", "delegation"),
+    "vamt": ("cil", "request"),
 }
 
 
@@ -398,15 +400,15 @@ def types() -> list[JSON]:
 
 def _in_place_of(family: str, given: str, wanted: str) -> JSON:
     name, why = f"typ-{given}-as-{wanted}-of-{family}", f"a {given} document where a {wanted} is due"
-    by = {"host": P.host_key, "machine": P.machine}.get(family)
+    by = {"host": P.host_key, "machine": P.machine, "vamt": VAMT}.get(family)
     text = (
         P.write(given, by=by)
         if by
         else (P.issuer() if family == "root" and given == "delegation" else P.write(given))
     )
     expect = refused(2, f"not a {wanted}")
-    if wanted in ("request", "checkin", "usage", "root"):
-        key = {"host": P.host_key, "machine": P.machine, "root": P.roots[0]}[family]
+    if wanted in ("request", "checkin", "usage", "cil", "root"):
+        key = {"host": P.host_key, "machine": P.machine, "root": P.roots[0], "vamt": VAMT}[family]
         verify = {"as": "root", "pin": P.pub, "roots": []} if wanted == "root" else {"as": wanted}
         return case(name, why, verify, self_keyed(text, key.jwk), expect)
     if wanted == "key-proof":

@@ -73,6 +73,9 @@ class Key:
         return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
+VAMT = Key("vamt")
+
+
 def token(
     typ: str,
     key: Key,
@@ -173,6 +176,17 @@ class Publisher:
         claims |= {"fp": FP, "req": jti_of(self.request())}
         return self.doc("confirmation", by or self.issuer_key, START + 20 * DAY, claims, change, **how)
 
+    def give_back(self, change: JSON | None = None, by: Key | None = None, **how: Any) -> str:
+        """The machine's request to return its activation."""
+        claims: JSON = {"op": "return", "ref": jti_of(self.confirmation()), "jti": ident("a return")}
+        return self.request(claims | (change or {}), by, **how)
+
+    def receipt(self, change: JSON | None = None, by: Key | None = None, **how: Any) -> str:
+        asked = jti_of(self.give_back())
+        claims: JSON = {"sub": self.machine.kid, "op": "return", "prd": CAD, "key": self.product_key.kid}
+        claims |= {"act": ident("act"), "ref": asked, "req": asked}
+        return self.doc("receipt", by or self.issuer_key, START + 21 * DAY, claims, change, **how)
+
     def statement(self, change: JSON | None = None, by: Key | None = None, **how: Any) -> str:
         claims: JSON = {
             "sub": self.product_key.kid,
@@ -249,6 +263,17 @@ class Publisher:
         claims: JSON = {"sub": signer.kid, "aud": self.pub, "ref": ident(self.host_key.name), "from": START}
         claims |= {"to": START + 90 * DAY, "peaks": {CAD: 31}}
         return self.doc("usage", signer, START + 90 * DAY, claims, change, **how)
+
+    def cil(self, change: JSON | None = None, by: Key | None = None, **how: Any) -> str:
+        claims: JSON = {
+            "sub": ident("list"),
+            "seq": 3,
+            "mode": "proxy",
+            "rows": 2,
+            "dig": b64(sha("two rows")),
+        }
+        claims |= {"len": 3000}
+        return self.doc("cil", by or VAMT, START + 30 * DAY, claims, change, **how)
 
     def chain(self, kind: str) -> list[str]:
         """The delegations above a document of `kind`."""

@@ -10,7 +10,7 @@ HERE = Path(__file__).resolve().parent
 if str(HERE.parent) not in sys.path:  # run as a script
     sys.path.insert(0, str(HERE.parent))
 
-from vectors import asks, chains, envelope, forge, payloads, roots, windows  # noqa: E402 - after the path is set
+from vectors import asks, chains, envelope, forge, payloads, returns, roots, windows  # noqa: E402 - after the path is set
 from vectors.cases import CAD_PUBLISHER  # noqa: E402 - as above
 from vectors.forge import JSON  # noqa: E402 - as above
 
@@ -22,10 +22,11 @@ KINDS: tuple[str, ...] = (
     "proof",
     "remaining_proof",
     "confirmation",
+    "receipt",
     "statement",
     "host",
 )
-KINDS += ("checkin", "lease", "status", "usage")
+KINDS += ("checkin", "lease", "status", "usage", "cil")
 
 
 def groups() -> dict[str, list[JSON]]:
@@ -34,6 +35,7 @@ def groups() -> dict[str, list[JSON]]:
         "good": [
             *roots.good_bundles(),
             *asks.good_asks(),
+            *returns.good_returns(),
             *windows.good_windows(),
             *payloads.good_json(),
             *envelope.good_sizes(),
@@ -55,6 +57,7 @@ def groups() -> dict[str, list[JSON]]:
         "proof": asks.proofs(),
         "answer": asks.answers(),
         "status": asks.status_bodies(),
+        "return": returns.returns(),
     }
 
 

@@ -11,11 +11,19 @@ Invariants:
 - Rows never merge; a row belongs to one CMID, the one it was last granted to.
 - PROTOCOL section 5, by the table's numbers: 1 same, 2 moved, 5 `identity-cloned`, 6 and 7 taken over,
   8 new, 14 `machine-blocked`. (Row 3 is the client's: it comes back with a new key.)
+- M6, PROTOCOL section 7: only the CMID that holds a row returns it, naming the row's newest confirmation; after a
+  takeover that is the new CMID (row 6). A machine (its CMID, or its hardware as row 6 knows it) returns once in 90
+  days under one key, nobody within 90 days of a takeover, and a key has at most max(2, 10 % of N) in 365 days.
+- After a return the row grants nothing more: its old requests are `activation-returned` for ever, its receipt is
+  given again for ever, and the machine is as new: it is counted when it activates again (row 13).
+- A blocked activation is not returned, for that would make the block void; nor is one of a key blocked with ``all``.
 
 Precedence, first to last: `request-id-reused`; for a recorded request `machine-blocked`, `key-blocked` (mode all)
 or the answer again; `key-blocked`, `machine-not-entitled` (`orders`); on an own row `machine-blocked`,
 `identity-cloned`, `moved-too-often`; on a recognised row `machine-blocked`, `reactivated-too-often`;
-`no-activations-left`.
+`no-activations-left`. For a return: `request-id-reused` or the receipt again; `key-blocked` (mode all);
+`activation-returned` or `nothing-to-return`; `machine-blocked`, `identity-cloned`, `confirmation-superseded`,
+`taken-over-recently`, `returned-too-soon`, `returns-used-up`.
 """
 
 from __future__ import annotations
@@ -24,7 +32,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from volact.authority import orders
 from volact.protocol import machine
-from volact.protocol.policy import REBUILD_WINDOW
+from volact.protocol.policy import FEWEST_RETURNS, REBUILD_WINDOW, RETURN_PAUSE, RETURNED_BY_FILE
 from volact.protocol.problems import Refusal
 
 if TYPE_CHECKING:
@@ -34,6 +42,8 @@ if TYPE_CHECKING:
     from volact.protocol.policy import Policy
 
 SAME, MOVED, TAKEN_OVER, NEW = "same", "moved", "taken over", "new"
+RETURNED = "returned"
+"""In the place of a block: the row was given back."""
 
 
 class Row(NamedTuple):
@@ -46,7 +56,7 @@ class Row(NamedTuple):
         granted: when that was.
         moves: when it moved to changed hardware, within the window.
         takeovers: when rebuilt hardware took it over, within the window.
-        blocked: ``""`` or ``all``.
+        blocked: ``""``, ``all`` or ``returned``.
     """
 
     act: str
@@ -69,10 +79,17 @@ class Ask(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """An answer that was given before: the digest of what was asked, and how its activation is blocked now."""
+    """An answer that was given before.
+
+    Attributes:
+        digest: of what was asked.
+        blocked: how its activation is blocked now, or that it was returned.
+        receipt: whether the answer is a return's.
+    """
 
     digest: str
     blocked: str
+    receipt: bool = False
 
 
 class Again(NamedTuple):
@@ -98,6 +115,10 @@ def repeat(recorded: Recorded, digest: str, key_blocked: str) -> Again | Refusal
     """What becomes of a request whose id is recorded already; the same for machines and hosts."""
     if recorded.digest != digest:
         return Refusal("request-id-reused")
+    if recorded.receipt:
+        return Again()
+    if recorded.blocked == RETURNED:
+        return Refusal("activation-returned")
     if recorded.blocked:
         return Refusal("machine-blocked")
     if key_blocked == orders.BLOCKED_ALL:
@@ -140,10 +161,7 @@ def _own(ask: Ask, row: Row, policy: Policy, now: int) -> Grant | Refusal:
         return Refusal("machine-blocked")
     verdict = machine.own_key(row.fp, ask.fp)
     if verdict == machine.FOREIGN:
-        return Refusal(
-            "identity-cloned",
-            "The hardware is not that of the machine that was activated under this identity.",
-        )
+        return _cloned()
     if verdict == machine.NO_VERDICT:
         # Nothing in common to compare: the key has proved the machine, the known vector stays.
         return Grant(SAME, row._replace(granted=now))
@@ -153,6 +171,11 @@ def _own(ask: Ask, row: Row, policy: Policy, now: int) -> Grant | Refusal:
     if len(moves) >= policy.moves_per_year:
         return Refusal("moved-too-often", "", _retry_after(moves, policy.moves_per_year, now))
     return Grant(MOVED, row._replace(fp=ask.fp, granted=now, moves=(*moves, now)))
+
+
+def _cloned() -> Refusal:
+    detail = "The hardware is not that of the machine that was activated under this identity."
+    return Refusal("identity-cloned", detail)
 
 
 def _rebuilt(ask: Ask, row: Row, policy: Policy, now: int) -> Grant | Refusal:
@@ -175,3 +198,85 @@ def _retry_after(times: Sequence[int], most: int, now: int) -> tuple[tuple[str, 
         return ()
     falls_out = sorted(times)[len(times) - most]
     return (("retry_after", falls_out + REBUILD_WINDOW - now),)
+
+
+# --- returns (M6) -----------------------------------------------------------------------------------------------
+
+
+class Former(NamedTuple):
+    """An activation that was returned: whose it was, on what hardware, and when it was given back."""
+
+    cmid: str
+    fp: Mapping[str, str]
+    at: int
+
+
+class Holding(NamedTuple):
+    """What a return is decided on, beside the ask and the key.
+
+    Attributes:
+        own: the row of the asking CMID; None if it holds none.
+        returned: whether the asking CMID has ever returned an activation of this key.
+        newest: ids of the row's newest confirmation (of several, if they were signed in one second).
+        earlier: the key's returns within 90 days by this CMID, or whose hardware may be this one's.
+        crowding: when the return of this key was made that is the `most_returns`-th newest; None if there are fewer.
+    """
+
+    own: Row | None
+    returned: bool
+    newest: Sequence[str]
+    earlier: Sequence[Former]
+    crowding: int | None
+
+
+class Return(NamedTuple):
+    """A receipt is to be given: for which row, and when its seat is free again."""
+
+    row: Row
+    frees: int
+
+
+def most_returns(bought: int, policy: Policy) -> int:
+    """How many returns a key has in 365 days: a percentage of what was bought, rounded down, and at least 2."""
+    return max(FEWEST_RETURNS, bought * policy.returns_per_year // 100)
+
+
+def decide_return(
+    ask: Ask, ref: str, order: Order, holding: Holding, *, by_file: bool, now: int
+) -> Return | Refusal:
+    """Decide on a return that is not recorded yet; `ref` is the confirmation that it names."""
+    if order.blocked == orders.BLOCKED_ALL:
+        return Refusal("key-blocked")
+    row = holding.own
+    if row is None:
+        return Refusal("activation-returned" if holding.returned else "nothing-to-return")
+    if row.blocked:
+        return Refusal("machine-blocked")
+    if machine.own_key(row.fp, ask.fp) == machine.FOREIGN:
+        return _cloned()
+    if ref not in holding.newest:
+        return Refusal("confirmation-superseded")
+    return _too_early(row, holding, now) or Return(row, now + RETURNED_BY_FILE if by_file else now)
+
+
+def _too_early(row: Row, holding: Holding, now: int) -> Refusal | None:
+    """The limits in time."""
+    before = [one.at for one in holding.earlier if _is_same_machine(one, row)]
+    for code, since, length in (
+        ("taken-over-recently", max(row.takeovers, default=None), RETURN_PAUSE),
+        ("returned-too-soon", max(before, default=None), RETURN_PAUSE),
+        ("returns-used-up", holding.crowding, REBUILD_WINDOW),
+    ):
+        if since is not None and now - since < length:
+            return Refusal(code, "", (("retry_after", since + length - now),))
+    return None
+
+
+def _is_same_machine(former: Former, row: Row) -> bool:
+    """Whether who returned before has the row now: by the identity, or by the hardware, seen well enough.
+
+    The hardware as the row has it: what a request says of itself could be left out.
+    """
+    if former.cmid == row.cmid:
+        return True
+    return machine.recognise(row.fp, [machine.Candidate(0, former.fp, former.at)]) is not None

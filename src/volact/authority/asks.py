@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 _DECOY = ec.derive_private_key(1, ec.SECP256R1()).public_key()
 
 
+_PROVED_BY = {"extend": "host", "return": "activate"}
+"""An operation without a proof -> the one whose kind of key it is about."""
+
+
 class Sent(NamedTuple):
     """A bundle as it was sent, nothing verified: a request with its jwk and proof, or a proof alone."""
 
@@ -42,7 +46,7 @@ class Asked(NamedTuple):
     """A verified ask.
 
     Attributes:
-        op: activate, host, extend or remaining.
+        op: activate, return, host, extend or remaining.
         key: the product key that it is about.
         document: the request; for the remaining count, the key proof.
         digest: of what was signed; the same for the same content.
@@ -123,14 +127,8 @@ def _prepare(ask: _Ask, publisher: Publisher, find_key: FindKey) -> Refusal | No
             raise ask.request.refused
         request = ask.request.document
         trust.check_publisher(request, publisher.pub, lab=publisher.lab)
-        op, kid = request["op"], request["key"]
-        proves = op in documents.PROOF_OPS
-        if proves is (sent.proof is None):
-            raise DocumentRefused(f"request: {op} comes {'with' if proves else 'without'} a key proof")
-        if (op == "extend") is (sent.usage is None):
-            raise DocumentRefused("request: a usage statement comes with extend, and with nothing else")
-        if op == "return":
-            return Refusal("operation-not-served", "This authority takes no returns yet.")
+        documents.check_carried(request, proof=sent.proof, usage=sent.usage)
+        kid = request["key"]
     ask.key = find_key(kid)
     if sent.proof is not None:
         public = ask.key.public if ask.key else _DECOY
@@ -156,7 +154,7 @@ def _conclude(ask: _Ask, publisher: Publisher, now: int) -> Asked | Refusal:
         digest = ask.proof.document["dig"]
     else:
         digest = ids.digest(request.token[: request.token.rindex(".")].encode("ascii"))
-    refusal = orders.check_kind(known.kind, "host" if op == "extend" else op)
+    refusal = orders.check_kind(known.kind, _PROVED_BY.get(op, op))
     refusal = refusal or orders.check_product(known.products, request["prd"])
     if refusal:
         return refusal

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from volact.authority import activation, asks, orders, records, statuslist, store
+from volact.authority import activated, activation, asks, orders, records, statuslist, store
 from volact.authority.book import Book
-from volact.authority.keyring import ISSUER, Delegation, Recorded
+from volact.authority.keyring import ISSUER, STATUS, Delegation, Recorded
 from volact.authority.orders import HostRow
 from volact.authority.store import StoredAnswer
 from volact.protocol import documents, ids, jws
@@ -108,7 +108,7 @@ class Authority:
     def decide(self, batch: Sequence[Asked]) -> list[Outcome]:
         """Decide the asks in their order and record every answer, in one transaction; on return it is on disk.
 
-        Takes activate, host and extend.
+        Takes activate, return, host and extend. A return is on the status list when this returns.
 
         Raises:
             VolactError: if the store failed; then nothing of the batch happened.
@@ -122,12 +122,18 @@ class Authority:
             whole = _Batch(tx, book, issuer, now)
             outcomes = [self._decide_one(whole, asked) for asked in batch]
             book.write()
-            places = {(asked.key.id, asked.source) for asked in batch} - self._known_sources
+            if book.returns:
+                statuslist.renew(tx, self.keyring, self._randomness, now)
+            # A return does not use the key, and whoever reads a medium can bring it.
+            places = {(asked.key.id, asked.source) for asked in batch if asked.op != "return"}
+            places -= self._known_sources
             new = store.add_sources(tx, places, now) if places else set()
         self._remember_sources(places)
         labels = {asked.key.id: asked.key.label for asked in batch}
         for key, source in sorted(new):
             self._report("first-use-from-source", {"label": labels[key], "source": source})
+        for one in book.returns:
+            self._report("activation-returned", {"label": labels[one.key], "activation": one.act})
         return outcomes
 
     def _remember_sources(self, places: set[tuple[int, str]]) -> None:
@@ -140,11 +146,15 @@ class Authority:
         known = batch.book.answer(asked.document["iss"], asked.document.jti)
         if known:
             repeated = activation.repeat(
-                activation.Recorded(known.digest, known.blocked), asked.digest, order.blocked
+                activation.Recorded(known.digest, known.blocked, known.name == "receipt"),
+                asked.digest,
+                order.blocked,
             )
             return repeated if isinstance(repeated, Refusal) else known
         if asked.op == "activate":
             return self._activate(batch, asked)
+        if asked.op == "return":
+            return self._give_back(batch, asked)
         return self._extend(batch, asked) if asked.op == "extend" else self._activate_host(batch, asked)
 
     def _activate(self, batch: _Batch, asked: Asked) -> Outcome:
@@ -152,7 +162,7 @@ class Authority:
         cmid, fp = claims["iss"], claims["fp"]
         own = book.own(key, cmid)
         decision = activation.decide(
-            activation.Ask(claims["jti"], asked.digest, cmid, fp, asked.address),
+            _ask(asked),
             book.order(key),
             self._policy(batch.tx, book.keys[key]),
             own=own,
@@ -180,6 +190,49 @@ class Authority:
                 "key": claims["key"],
                 "act": act,
                 "fp": claims["fp"],
+                "req": claims["jti"],
+            },
+        )
+
+    def _give_back(self, batch: _Batch, asked: Asked) -> Outcome:
+        """M6. By file is what the machine says is, or what comes on a medium: its seat is free after 30 days."""
+        claims, key, book = asked.document.claims, asked.key.id, batch.book
+        unlisted = self.keyring.in_force(STATUS, batch.now)
+        if isinstance(unlisted, Refusal):
+            return unlisted  # no return without its entry on the status list
+        order = book.order(key)
+        most = activation.most_returns(order.bought, self._policy(batch.tx, book.keys[key]))
+        by_file = asked.address == orders.BY_FILE or claims.get("file") is True
+        decision = activation.decide_return(
+            _ask(asked),
+            claims["ref"],
+            order,
+            book.holding(key, claims["iss"], most),
+            by_file=by_file,
+            now=batch.now,
+        )
+        if isinstance(decision, Refusal):
+            return decision
+        book.give_back(key, decision)
+        act = decision.row.act
+        detail = {"act": act, "file": by_file, "frees": decision.frees}
+        store.add_event(batch.tx, batch.now, "activation-returned", key, detail)
+        return self._record(batch, asked, "receipt", act, self._receipt(claims, act, batch.now))
+
+    def _receipt(self, claims: Mapping[str, Any], act: str, now: int) -> bytes:
+        return documents.write(
+            "receipt",
+            {
+                **self.keyring.common(),
+                "iss": self.keyring.issuer.kid,
+                "iat": now,
+                "jti": self._new_id(),
+                "sub": claims["iss"],
+                "op": "return",
+                "prd": claims["prd"],
+                "key": claims["key"],
+                "act": act,
+                "ref": claims["jti"],
                 "req": claims["jti"],
             },
         )
@@ -304,7 +357,7 @@ class Authority:
         if isinstance(issuer, Refusal):
             return issuer
         with self.store.reading() as tx:
-            order = store.lock_keys(tx, [asked.key.id], only_read=True)[asked.key.id].order
+            order = activated.present_order(tx, asked.key.id, now, only_read=True)
         payload = documents.write(
             "statement",
             {
@@ -360,3 +413,9 @@ class Authority:
     def _new_act(self, now: int) -> str:
         """An activation's id: it begins with its time, so that the index of a million grows at one end."""
         return ids.b64u(now.to_bytes(_TIME_BYTES, "big") + self._randomness(_ID_BYTES - _TIME_BYTES))
+
+
+def _ask(asked: Asked) -> activation.Ask:
+    """What `activation` decides on, of a verified request."""
+    claims = asked.document.claims
+    return activation.Ask(claims["jti"], asked.digest, claims["iss"], claims["fp"], asked.address)

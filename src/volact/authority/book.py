@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from volact.authority import activation, store
-from volact.protocol import machine
-from volact.protocol.policy import REBUILD_WINDOW
+from volact.authority import activated, activation, store
+from volact.authority.activation import RETURNED, Former, Holding
+from volact.protocol import jws, machine
+from volact.protocol.policy import REBUILD_WINDOW, RETURN_PAUSE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection
 
-    from volact.authority.activation import Grant, Row
+    from volact.authority.activated import NewReturn
+    from volact.authority.activation import Grant, Return, Row
     from volact.authority.asks import Asked
     from volact.authority.orders import Order
     from volact.authority.store import LockedKey, StoredAnswer
@@ -35,8 +37,13 @@ class Book:
         self._rows: dict[str, tuple[int, Row]] = {}
         self._own: dict[tuple[int, str], str] = {}
         self._by_token: dict[tuple[int, str], set[str]] = {}
-        machines = [asked for asked in batch if asked.op == "activate"]
+        self._counted: dict[int, int] = {}
+        self._due = activated.due(tx, self.keys, now)
+        for key, seats in self._due.items():
+            self._take(key, -seats)
+        machines = [asked for asked in batch if asked.op in ("activate", "return")]
         self._load_own(machines)
+        self._has_returned: set[tuple[int, str]] = set()
         self._load_answers(batch)
         self._load_similar(machines)
         bound = {key for key, locked in self.keys.items() if locked.order.machines_bound}
@@ -47,7 +54,7 @@ class Book:
         self._touched: set[str] = set()
         self._changes: list[tuple[str, int, str, str]] = []
         self._new_answers: list[tuple[int, StoredAnswer]] = []
-        self._counted: dict[int, int] = {}
+        self._returns: list[activated.NewReturn] = []
 
     def _load_own(self, asks: Sequence[Asked]) -> None:
         if asks:
@@ -63,8 +70,12 @@ class Book:
         """
         acts: dict[tuple[int, str], list[str]] = {place: [act] for place, act in self._own.items()}
         askers = {asked.document["iss"] for asked in batch}
-        others = store.former_activations(self._tx, askers)
-        if any(asked.op != "activate" for asked in batch):
+        others = []
+        for key, asker, act, returned in store.former_activations(self._tx, askers):
+            others.append((key, asker, act))
+            if returned:
+                self._has_returned.add((key, asker))
+        if any(asked.op in ("host", "extend") for asked in batch):
             others += store.hosts(self._tx, askers)
         for key, asker, act in others:
             acts.setdefault((key, asker), []).append(act)
@@ -80,12 +91,13 @@ class Book:
     def _load_similar(self, asks: Sequence[Asked]) -> None:
         """The rows that a machine without a row of its own might be.
 
-        Among several asks one may take over the row of another, who then has none: all of them are looked up.
+        Among several asks one may take over or return the row of another, who then has none: all are looked up.
         """
         strangers = [
             asked.document["fp"]
             for asked in asks
-            if (len(asks) > 1 or (asked.key.id, asked.document["iss"]) not in self._own)
+            if asked.op == "activate"
+            and (len(asks) > 1 or (asked.key.id, asked.document["iss"]) not in self._own)
             and (asked.document["iss"], asked.document.jti) not in self._answers
         ]
         if strangers:
@@ -106,7 +118,10 @@ class Book:
 
     def answer(self, asker: str, req: str) -> StoredAnswer | None:
         """The recorded answer of an asker's request id, of this batch too."""
-        return self._answers.get((asker, req))
+        found = self._answers.get((asker, req))
+        if found and any(one.act == found.act for one in self._returns):
+            return found._replace(blocked=RETURNED)
+        return found
 
     def listed(self, key: int, cmid: str) -> bool:
         """Whether a CMID is on the key's list of machines."""
@@ -118,9 +133,10 @@ class Book:
         return self._rows[act][1] if act else None
 
     def similar(self, key: int, fp: Mapping[str, str]) -> list[Row]:
-        """The key's rows that share a search token with a vector."""
+        """The key's rows that share a search token with a vector; one that was given back is nobody's to take over."""
         acts = {act for token in machine.search_tokens(fp) for act in self._by_token.get((key, token), ())}
-        return [self._rows[act][1] for act in sorted(acts)]
+        rows = [self._rows[act][1] for act in sorted(acts)]
+        return [row for row in rows if row.blocked != RETURNED]
 
     def grant(self, key: int, grant: Grant, act: str) -> Row:
         """Enter what was granted; `act` is the id of a new row."""
@@ -140,9 +156,53 @@ class Book:
 
     def take_one(self, key: int) -> None:
         """Count one more activation (or host) of a key."""
+        self._take(key, 1)
+
+    def _take(self, key: int, more: int) -> None:
         locked = self.keys[key]
-        self.keys[key] = locked._replace(order=locked.order._replace(used=locked.order.used + 1))
-        self._counted[key] = self._counted.get(key, 0) + 1
+        self.keys[key] = locked._replace(order=locked.order._replace(used=locked.order.used + more))
+        self._counted[key] = self._counted.get(key, 0) + more
+
+    def holding(self, key: int, cmid: str, most: int) -> Holding:
+        """What a CMID's return is decided on; `most` are the returns that its key may have in 365 days."""
+        own = self.own(key, cmid)
+        returned = (key, cmid) in self._has_returned
+        if own is None:
+            return Holding(None, returned, (), (), None)
+        newest = [
+            jws.read_json(one.payload)["jti"]
+            for _, one in self._new_answers
+            if (one.act, one.name) == (own.act, "confirmation")
+        ]
+        now_returned = [one for one in self._returns if one.key == key]
+        earlier = activated.earlier_returns(self._tx, key, cmid, own.fp, self._now - RETURN_PAUSE)
+        earlier += [Former(one.cmid, self._rows[one.act][1].fp, one.at) for one in now_returned]
+        return Holding(
+            own,
+            returned,
+            newest or activated.newest_confirmations(self._tx, own.act),
+            earlier,
+            self._now
+            if len(now_returned) >= most
+            else activated.nth_newest_return(self._tx, key, most - len(now_returned)),
+        )
+
+    def give_back(self, key: int, given: Return) -> None:
+        """Enter a return: nobody holds the row any more, and its seat is free now or when its time has come."""
+        row, waits = given.row, given.frees > self._now
+        self._returns.append(
+            activated.NewReturn(row.act, key, row.cmid, self._now, given.frees if waits else None)
+        )
+        self._own.pop((key, row.cmid))
+        self._rows[row.act] = key, row._replace(cmid=store.nobody(row.act), blocked=RETURNED)
+        self._has_returned.add((key, row.cmid))
+        if not waits:
+            self._take(key, -1)
+
+    @property
+    def returns(self) -> Sequence[NewReturn]:
+        """What the batch returned."""
+        return self._returns
 
     def record(self, key: int, asker: str, answer: StoredAnswer) -> None:
         """Enter what is going to be answered."""
@@ -153,16 +213,20 @@ class Book:
         """Write everything that the batch changed.
 
         Raises:
-            RuntimeError: if a counter would pass what was bought; under the lock only a mistake of ours can do that.
+            RuntimeError: if a counter would pass what was bought, or 0; under the lock only a mistake of ours can do that.
         """
-        if self._changes:
+        given_up = {act for act, *_ in self._changes} | {one.act for one in self._returns}
+        if given_up:
             # One row may take the CMID that another gives up in the same batch: first give up, then take.
-            store.release_cmids(self._tx, sorted({act for act, *_ in self._changes}.difference(self._new)))
+            store.release_cmids(self._tx, sorted(given_up.difference(self._new)))
         store.add_activations(self._tx, [self._rows[act] for act in self._new])
         changed = sorted(self._touched.difference(self._new))
         store.update_activations(self._tx, [self._rows[act][1] for act in changed])
         store.add_changes(self._tx, self._changes)
         store.add_answers(self._tx, self._new_answers)
+        for key in self._due:
+            activated.free(self._tx, key, self._now)
+        activated.add_returns(self._tx, self._returns)
         for key, more in sorted(self._counted.items()):
             if not store.count(self._tx, key, more):
-                raise RuntimeError(f"the counter of key {key} would pass what was bought")
+                raise RuntimeError(f"the counter of key {key} would pass what was bought, or 0")

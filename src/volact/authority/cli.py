@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -19,7 +19,8 @@ from volact.protocol.documents import MAX_TEXT
 from volact.protocol.problems import Refusal, Refused, UsageError
 
 if TYPE_CHECKING:
-    from volact.authority.records import Activated
+    from volact.authority.activated import Activated
+    from volact.authority.api import Pages
 
 app = commands.role("authority", "The publisher's licensing site: products, customers, keys, activations.")
 _product = commands.group("product", "Products: their policy, and the signed file that goes with them.")
@@ -29,9 +30,9 @@ for _group in (_product, _customer, issuing.app, _activation):
     app.command(_group)
 
 
-def main(arguments: list[str]) -> int:
-    """Run a command and say its exit code."""
-    return commands.main(app, arguments)
+def main(arguments: list[str], pages: Pages | None = None) -> int:
+    """Run a command and say its exit code; `pages` are what `serve` shows to people."""
+    return commands.main(app, arguments, {"pages": pages})
 
 
 # --- setting up -------------------------------------------------------------------------------------------------
@@ -166,7 +167,16 @@ def _activation_json(row: Activated) -> dict[str, object]:
         "granted": commands.when(row.granted),
         "times": row.times,
         "blocked": row.blocked or None,
+        "returned": None if row.returned is None else commands.when(row.returned),
+        "seat_free": None if row.frees is None else commands.when(row.frees),
     }
+
+
+def _returned(row: Activated) -> str:
+    """That it was given back, and when its seat is free, if it is not yet."""
+    if row.returned is None:
+        return ""
+    return "returned" if row.frees is None else f"returned, seat free {commands.when(row.frees)}"
 
 
 @_activation.command(name="list")
@@ -180,7 +190,15 @@ def activation_list(
         Console(json=json),
         [_activation_json(row) for row in found],
         [
-            (row.act, row.kind, row.id, row.label, commands.when(row.granted), row.times, row.blocked)
+            (
+                row.act,
+                row.kind,
+                row.id,
+                row.label,
+                commands.when(row.granted),
+                row.times,
+                row.blocked or _returned(row),
+            )
             for row in found
         ],
         ("activation", "of", "id", "key", "granted", "times", "blocked"),
@@ -210,7 +228,12 @@ def activation_block(
 
 
 @app.command
-def serve(*, listen: str = "", json: Json = False) -> None:
+def serve(
+    *,
+    listen: str = "",
+    json: Json = False,
+    pages: Annotated[Any, Parameter(parse=False)] = None,  # noqa: ANN401 - `api.Pages`, which cyclopts cannot read
+) -> None:
     """Answer machines over HTTPS until SIGTERM or Ctrl-C.
 
     Parameters
@@ -226,7 +249,7 @@ def serve(*, listen: str = "", json: Json = False) -> None:
         commands.say_listening(console, host, port, os.getpid())
 
     with setup.opened() as opened:
-        serving.serve(opened, listen, say)
+        serving.serve(opened, listen, say, pages)
 
 
 @app.command

@@ -159,6 +159,7 @@ def _key_json(row: KeyRow) -> dict[str, object]:
         "bought": row.bought,
         "activated": row.used,
         "remaining": row.bought - row.used,
+        "returning": row.returning,
         "blocked": row.blocked or None,
         "blocked_since": commands.when(row.blocked_since) if row.blocked else None,
         "machines": row.machines,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from volact.protocol.jws import MAX_INTEGER
 from volact.protocol.policy import ACTIVATIONS_PER_HOST, HOSTS_PER_KEY
 from volact.protocol.problems import Refusal
-from volact.sources import inside
+from volact.sources import Networks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -119,7 +119,7 @@ def check_entitled(order: Order, source: str, *, listed: bool) -> Refusal | None
     """Whether a machine is one that the key is bound to (M10); `listed` says that its CMID is on the key's list."""
     if not order.machines_bound and not order.networks:
         return None
-    if (order.machines_bound and listed) or inside(source, order.networks):
+    if (order.machines_bound and listed) or Networks(order.networks).hold(source):
         return None
     return Refusal("machine-not-entitled")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from volact import sources
-from volact.authority import orders, records, statuslist
+from volact.authority import activated, activation, orders, records, statuslist
 from volact.authority import store as sql
 from volact.authority.keyring import ISSUER
 from volact.protocol import documents, ids, keys
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from volact.authority.activated import Activated
     from volact.authority.keyring import Keyring
     from volact.authority.orders import Order
-    from volact.authority.records import Activated, Customer, KeyRow
+    from volact.authority.records import Customer, KeyRow
     from volact.authority.store import Store
     from volact.clock import Clock
     from volact.protocol.keys import ProductKey
@@ -229,7 +230,7 @@ class Office:
             Refused: `label-unknown`.
         """
         with self._store.reading() as tx:
-            found = records.keys(tx, label)
+            found = records.keys(tx, self._clock.now(), label)
         if label is not None and not found:
             raise Refused(Refusal("label-unknown"))
         return found
@@ -305,8 +306,7 @@ class Office:
             sql.add_event(tx, now, "key-bound", order.id, detail)
 
     def _order(self, tx: Connection, label: str) -> Order:
-        key = self._key(tx, label)
-        return sql.lock_keys(tx, [key])[key].order
+        return activated.present_order(tx, self._key(tx, label), self._clock.now(), only_read=False)
 
     def _key(self, tx: Connection, label: str) -> int:
         key = records.key_with(tx, label)
@@ -323,23 +323,25 @@ class Office:
             Refused: `label-unknown`.
         """
         with self._store.reading() as tx:
-            if label is None:
-                return records.activations(tx, None)
-            return records.activations(tx, self._key(tx, label))
+            key = None if label is None else self._key(tx, label)
+            return activated.activations(tx, key, self._clock.now())
 
     def block_activation(self, act: str) -> int:
         """Block a machine's activation, or a host's; answers the new status list's version (M5).
 
         Raises:
-            Refused: `activation-unknown`, `already-exists` if it is blocked already.
+            Refused: `activation-unknown`, `already-exists` if it is blocked already, `activation-returned`.
         """
         now = self._clock.now()
         with self._store.writing() as tx:
-            key = records.key_of(tx, act)
-            if key is None:
+            found = activated.find(tx, act)
+            if found is None:
                 raise Refused(Refusal("activation-unknown"))
+            key = found[0]
             sql.lock_keys(tx, [key])
-            if not records.block_activation(tx, act, now):
+            if not activated.block(tx, act, now):
+                if activated.find(tx, act) == (key, activation.RETURNED):
+                    raise Refused(Refusal("activation-returned", "Nothing is left of it to block."))
                 raise Refused(Refusal("already-exists", "The activation is blocked already."))
             sql.add_event(tx, now, "activation-blocked", key, {"act": act})
             return statuslist.renew(tx, self._keyring, self._randomness, now)

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from volact.authority import schema
+from volact.authority.activation import RETURNED
 from volact.authority.keyring import Delegation, Publisher, Recorded, Roots
+from volact.authority.orders import BLOCKED_ALL
 from volact.protocol import policy as policies
+from volact.protocol.policy import RETURNED_ENTRY
 from volact.protocol.status import Entry
 
 if TYPE_CHECKING:
@@ -263,7 +266,7 @@ def labels_in_use(tx: Connection, kind: str) -> int:
 
 
 class KeyRow(NamedTuple):
-    """A key as the publisher sees it."""
+    """A key as the publisher sees it; of `used`, `returning` were given back by file and are free within 30 days."""
 
     id: int
     label: str
@@ -279,6 +282,7 @@ class KeyRow(NamedTuple):
     networks: tuple[str, ...]
     sources: int
     created: int
+    returning: int
 
 
 _KEYS = (
@@ -299,7 +303,7 @@ _KEYS = (
 )
 
 
-def keys(tx: Connection, label: str | None = None) -> list[KeyRow]:
+def keys(tx: Connection, now: int, label: str | None = None) -> list[KeyRow]:
     """All keys in the order of their issue, or the one with a label."""
     query = _KEYS if label is None else _KEYS.where(schema.product_key.c.label == label)
     rows = tx.execute(query).all()
@@ -308,6 +312,8 @@ def keys(tx: Connection, label: str | None = None) -> list[KeyRow]:
     networks = _grouped(tx, schema.key_network.c.key, schema.key_network.c.network, only)
     machines = _counted(tx, schema.key_machine.c.key, only)
     sources = _counted(tx, schema.source.c.key, only)
+    free = _counted(tx, schema.returned.c.key, only, schema.returned.c.frees <= now)
+    waiting = _counted(tx, schema.returned.c.key, only, schema.returned.c.frees > now)
     return [
         KeyRow(
             row.id,
@@ -317,13 +323,14 @@ def keys(tx: Connection, label: str | None = None) -> list[KeyRow]:
             tuple(prd.get(row.id, ())),
             row.name,
             row.bought,
-            row.used,
+            row.used - free.get(row.id, 0),
             row.blocked,
             row.blocked_since,
             machines.get(row.id, 0),
             tuple(networks.get(row.id, ())),
             sources.get(row.id, 0),
             row.created,
+            waiting.get(row.id, 0),
         )
         for row in rows
     ]
@@ -343,8 +350,10 @@ def _grouped(
     return found
 
 
-def _counted(tx: Connection, key: sa.Column[int], only: int | None) -> dict[int, int]:
-    query = sa.select(key, sa.func.count()).group_by(key)
+def _counted(
+    tx: Connection, key: sa.Column[int], only: int | None, *where: sa.ColumnElement[bool]
+) -> dict[int, int]:
+    query = sa.select(key, sa.func.count()).where(*where).group_by(key)
     return dict(tx.execute(query if only is None else query.where(key == only)).all())
 
 
@@ -393,62 +402,6 @@ def bind_networks(tx: Connection, key: int, networks: Iterable[str]) -> None:
     tx.execute(sa.update(table).where(table.c.id == key).values(networks_bound=bool(listed)))
 
 
-# --- activations --------------------------------------------------------------------------------------------
-
-
-class Activated(NamedTuple):
-    """An activation of a machine, or of a KMS host, as the publisher sees it."""
-
-    act: str
-    kind: str
-    id: str
-    label: str
-    created: int
-    granted: int
-    times: int
-    blocked: str
-
-
-def activations(tx: Connection, key: int | None) -> list[Activated]:
-    """The activations of machines and hosts, of one key or of all, in the order in which they were made."""
-    table, changed, hosts, key_table = schema.activation, schema.change, schema.host, schema.product_key
-    many = sa.select(sa.func.count()).where(changed.c.act == table.c.act).scalar_subquery()
-    of_machines = sa.select(
-        table.c.act, sa.literal("machine"), table.c.cmid, key_table.c.label, table.c.created, table.c.granted, many + 1,
-        table.c.blocked,
-    ).join(key_table, key_table.c.id == table.c.key)  # fmt: skip
-    of_hosts = sa.select(
-        hosts.c.act, sa.literal("host"), hosts.c.host, key_table.c.label, hosts.c.created, hosts.c.granted,
-        hosts.c.activations, hosts.c.blocked,
-    ).join(key_table, key_table.c.id == hosts.c.key)  # fmt: skip
-    if key is not None:
-        of_machines, of_hosts = of_machines.where(table.c.key == key), of_hosts.where(hosts.c.key == key)
-    rows = [Activated(*row) for query in (of_machines, of_hosts) for row in tx.execute(query)]
-    return sorted(rows, key=lambda row: (row.created, row.act))
-
-
-def key_of(tx: Connection, act: str) -> int | None:
-    """The number of the key of an activation of a machine or of a host."""
-    for table in (schema.activation, schema.host):
-        key: int | None = tx.scalar(sa.select(table.c.key).where(table.c.act == act))
-        if key is not None:
-            return key
-    return None
-
-
-def block_activation(tx: Connection, act: str, now: int) -> bool:
-    """Block an activation of a machine or of a host; False if there is none with this id that is not blocked."""
-    for table in (schema.activation, schema.host):
-        done = tx.execute(
-            sa.update(table)
-            .where(table.c.act == act, table.c.blocked == "")
-            .values(blocked="all", blocked_since=now)
-        )
-        if done.rowcount:
-            return True
-    return False
-
-
 # --- the status list ----------------------------------------------------------------------------------------
 
 
@@ -464,17 +417,29 @@ class StoredList(NamedTuple):
     delegation: str
 
 
-def blocked(tx: Connection) -> list[Entry]:
-    """Everything that is blocked, as entries of the status list."""
+def blocked(tx: Connection, now: int) -> list[Entry]:
+    """Everything that is blocked or was returned, as entries of the status list; a return stays there for 400 days.
+
+    Where all of a KMS host key is blocked its hosts are listed: machines know their lease's host, not its key.
+    """
+    key, host = schema.product_key, schema.host
     entries = []
     for kind, table, name in (
         ("key", schema.product_key, "thumbprint"),
         ("act", schema.activation, "act"),
         ("host", schema.host, "host"),
     ):
-        query = sa.select(table.c[name], table.c.blocked, table.c.blocked_since).where(table.c.blocked != "")
+        # In the statement's text, as the index has it.
+        listed = table.c.blocked != sa.literal_column("''")
+        query = sa.select(table.c[name], table.c.blocked, table.c.blocked_since).where(listed)
         entries += [Entry(kind, *row) for row in tx.execute(query)]
-    return entries
+    hosts = {one.id for one in entries if one.kind == "host"}
+    of_keys = sa.select(host.c.host, key.c.blocked, key.c.blocked_since).join(key, key.c.id == host.c.key)
+    for row in tx.execute(of_keys.where(key.c.blocked == BLOCKED_ALL)):
+        if row.host not in hosts:
+            hosts.add(row.host)
+            entries.append(Entry("host", *row))
+    return [one for one in entries if one.mode != RETURNED or now - one.since < RETURNED_ENTRY]
 
 
 def newest_list(tx: Connection) -> int:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from volact import tables
 from volact.tables import boolean, integer, number, refers_to, text
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest script in `migrations`; a test holds it."""
 
 metadata = tables.metadata()
@@ -114,7 +114,10 @@ key_network = sa.Table(
     text("network", primary_key=True),
 )
 
-# `act` begins with its time, so that its index grows at one end. `fp` is the JSON of the last granted vector,
+_IS_LISTED = sa.text("blocked != ''")
+
+# `act` begins with its time, so that its index grows at one end. `blocked` is what the status list says of it: "",
+# "all", or "returned", and then nobody holds it: its `cmid` is a placeholder, the machine's is in `returned`. `fp` is the JSON of the last granted vector,
 # find_* are its search tokens (protocol.machine.search_tokens) by kind.
 activation = sa.Table(
     "activation",
@@ -138,6 +141,8 @@ activation = sa.Table(
     sa.Index(None, "find_board", "find_uuid"),
     sa.Index(None, "find_disk", "find_uuid"),
     sa.Index(None, "find_net", "find_uuid"),
+    # Of the few that a status list names, so that writing one does not look at a million.
+    sa.Index(None, "blocked", sqlite_where=_IS_LISTED, postgresql_where=_IS_LISTED),
 )
 
 # Each time an activation went to rebuilt (``taken over``) or changed (``moved``) hardware.
@@ -149,6 +154,19 @@ change = sa.Table(
     integer("at"),
     text("how"),
     text("cmid_before", index=True),
+)
+
+# What was given back (M6). `frees` is when its seat, which `product_key.used` still counts, is free; null when it is.
+returned = sa.Table(
+    "returned",
+    metadata,
+    sa.Column("act", sa.Text, sa.ForeignKey("activation.act"), primary_key=True),
+    refers_to("key", "product_key.id"),
+    text("cmid", index=True),
+    integer("at"),
+    sa.Column("frees", sa.BigInteger),
+    sa.Index(None, "key", "at"),
+    sa.Index(None, "key", "frees"),
 )
 
 # What was asked and what is answered, written before it is signed. `act` is that of an activation or a host, and

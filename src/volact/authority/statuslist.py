@@ -1,6 +1,6 @@
-"""The status list: what is blocked, as a signed head and a body that everybody may read (PROTOCOL section 7).
+"""The status list: what is blocked or was returned, as a signed head and a body that everybody may read (PROTOCOL section 7).
 
-A new version is written in the transaction that blocks something, and daily, so that `nxt` never passes while the
+A new version is written in the transaction that blocks or returns something, and daily, so that `nxt` never passes while the
 authority runs. The head is recorded before it is signed, like every answer.
 """
 
@@ -44,7 +44,7 @@ def renew(tx: Connection, keyring: Keyring, randomness: Callable[[int], bytes], 
     delegation = keyring.in_force(STATUS, now)
     if isinstance(delegation, Refusal):
         raise Refused(delegation)
-    body = b"".join(status.lines(_distinct(tx)))
+    body = b"".join(status.lines(_distinct(tx, now)))
     ver, nxt = records.newest_list(tx) + 1, now + STATUS_LIST_DUE
     payload = documents.write(
         "status",
@@ -64,10 +64,10 @@ def renew(tx: Connection, keyring: Keyring, randomness: Callable[[int], bytes], 
     return ver
 
 
-def _distinct(tx: Connection) -> list[status.Entry]:
+def _distinct(tx: Connection, now: int) -> list[status.Entry]:
     """One entry a (kind, id): a host may be blocked under two keys."""
     found: dict[tuple[str, str], status.Entry] = {}
-    for entry in sorted(records.blocked(tx), key=lambda one: one.since, reverse=True):
+    for entry in sorted(records.blocked(tx, now), key=lambda one: one.since, reverse=True):
         found[entry.kind, entry.id] = entry
     return list(found.values())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 _SCRIPTS = Path(__file__).parent / "migrations"
-_FIND = {"u": "find_uuid", "b": "find_board", "d": "find_disk", "n": "find_net"}
+FIND = {"u": "find_uuid", "b": "find_board", "d": "find_disk", "n": "find_net"}
 """Column of a search token by its first letter."""
 
 
@@ -179,16 +179,22 @@ def answers(tx: Connection, acts: Iterable[str], reqs: Iterable[str]) -> dict[tu
 
 
 _FORMER = Statement(
-    sa.select(_activation.c.key, schema.change.c.cmid_before, schema.change.c.act)
-    .join(_activation, _activation.c.act == schema.change.c.act)
-    .where(IsIn(schema.change.c.cmid_before, "cmids"))
+    sa.union_all(
+        sa.select(_activation.c.key, schema.change.c.cmid_before, schema.change.c.act, sa.false())
+        .join(_activation, _activation.c.act == schema.change.c.act)
+        .where(IsIn(schema.change.c.cmid_before, "cmids")),
+        sa.select(schema.returned.c.key, schema.returned.c.cmid, schema.returned.c.act, sa.true()).where(
+            IsIn(schema.returned.c.cmid, "cmids")
+        ),
+    )
 )
 _HOSTS = Statement(sa.select(_host.c.key, _host.c.host, _host.c.act).where(IsIn(_host.c.host, "hosts")))
 
 
-def former_activations(tx: Connection, cmids: Iterable[str]) -> list[tuple[int, str, str]]:
-    """(key, CMID, activation) of those activations that these CMIDs once had."""
-    return [tuple(row) for row in _FORMER.read(tx, cmids=sorted(set(cmids)))]
+def former_activations(tx: Connection, cmids: Iterable[str]) -> list[tuple[int, str, str, bool]]:
+    """(key, CMID, activation, whether it was returned) of those activations that these CMIDs once had."""
+    found = _FORMER.read(tx, cmids=sorted(set(cmids)))
+    return [(key, cmid, act, bool(returned)) for key, cmid, act, returned in found]
 
 
 def hosts(tx: Connection, ids: Iterable[str]) -> list[tuple[int, str, str]]:
@@ -212,7 +218,7 @@ _BY_CMID = Statement(
 )
 _BY_TOKEN = {
     letter: sa.select(*_ROW).where(IsIn(_activation.c[column], f"tokens_{letter}"))
-    for letter, column in _FIND.items()
+    for letter, column in FIND.items()
 }
 # One statement for all kinds of tokens: its cost is a batch's, not an ask's.
 _SIMILAR_TO_ANY = Statement(sa.union_all(*_BY_TOKEN.values()))
@@ -259,7 +265,7 @@ def similar_activations(
 
 
 def _no_tokens() -> dict[str, list[str]]:
-    return {f"tokens_{letter}": [] for letter in _FIND}
+    return {f"tokens_{letter}": [] for letter in FIND}
 
 
 def _rows(tx: Connection, found: Sequence[Any], since: int) -> Iterator[tuple[Any, Row]]:
@@ -283,17 +289,17 @@ def _rows(tx: Connection, found: Sequence[Any], since: int) -> Iterator[tuple[An
         )
 
 
-def _searchable(fp: Mapping[str, str]) -> list[str | None]:
-    """The values of the find_* columns, in the order of `_FIND`."""
+def searchable(fp: Mapping[str, str]) -> list[str | None]:
+    """A vector's values of the find_* columns, in the order of `FIND`."""
     tokens = {token[0]: token for token in machine.search_tokens(fp)}
-    return [tokens.get(letter) for letter in _FIND]
+    return [tokens.get(letter) for letter in FIND]
 
 
 _ACTIVATION_COLUMNS = (
-    "act", "key", "cmid", "fp", "created", "granted", "blocked", "blocked_since", *_FIND.values()
+    "act", "key", "cmid", "fp", "created", "granted", "blocked", "blocked_since", *FIND.values()
 )  # fmt: skip
 _INSERT_ACTIVATION = Statement(sa.insert(_activation), _ACTIVATION_COLUMNS)
-_CHANGED_COLUMNS = ("cmid", "fp", "granted", *_FIND.values())
+_CHANGED_COLUMNS = ("cmid", "fp", "granted", *FIND.values())
 _UPDATE_ACTIVATION = Statement(
     sa.update(_activation)
     .where(_activation.c.act == sa.bindparam("of"))
@@ -305,7 +311,11 @@ _ANSWER_COLUMNS = ("req", "digest", "name", "act", "payload", "kid", "delegation
 _INSERT_ANSWER = Statement(sa.insert(_answer), _ANSWER_COLUMNS)
 _COUNT = (
     sa.update(_key)
-    .where(_key.c.id == sa.bindparam("key"), _key.c.used + sa.bindparam("more") <= _key.c.bought)
+    .where(
+        _key.c.id == sa.bindparam("key"),
+        _key.c.used + sa.bindparam("more") <= _key.c.bought,
+        _key.c.used + sa.bindparam("more") >= 0,
+    )
     .values(used=_key.c.used + sa.bindparam("more"))
 )
 
@@ -325,7 +335,7 @@ def add_activations(tx: Connection, rows: Sequence[tuple[int, Row]]) -> None:
                     row.granted,
                     "",
                     0,
-                    *_searchable(row.fp),
+                    *searchable(row.fp),
                 )
                 for key, row in rows
             ],
@@ -336,7 +346,7 @@ def update_activations(tx: Connection, rows: Sequence[Row]) -> None:
     """Write the present CMID, vector and grant of known rows."""
     if rows:
         _UPDATE_ACTIVATION.write(
-            tx, [(row.act, row.cmid, fp_text(row.fp), row.granted, *_searchable(row.fp)) for row in rows]
+            tx, [(row.act, row.cmid, fp_text(row.fp), row.granted, *searchable(row.fp)) for row in rows]
         )
 
 
@@ -344,8 +354,16 @@ def release_cmids(tx: Connection, acts: Sequence[str]) -> None:
     """Put a placeholder that no machine has in the place of these rows' CMIDs, until they are updated."""
     if acts:
         tx.execute(
-            sa.update(_activation).where(_activation.c.act.in_(acts)).values(cmid="-" + _activation.c.act)
+            sa.update(_activation).where(_activation.c.act.in_(acts)).values(cmid=nobody(_activation.c.act))
         )
+
+
+_Act = TypeVar("_Act", str, sa.ColumnElement[str])
+
+
+def nobody(act: _Act) -> _Act:
+    """The placeholder that no machine has, in the place of an activation's CMID."""
+    return "-" + act
 
 
 def fp_text(fp: Mapping[str, str]) -> str:
@@ -366,7 +384,7 @@ def add_answers(tx: Connection, rows: Sequence[tuple[int, StoredAnswer]]) -> Non
 
 
 def count(tx: Connection, key: int, more: int) -> bool:
-    """Move a key's counter; False if that would pass what was bought, and then nothing is written."""
+    """Move a key's counter, down if `more` is negative; False if it would pass what was bought, or 0."""
     return tx.execute(_COUNT, {"key": key, "more": more}).rowcount == 1
 
 

@@ -103,7 +103,9 @@ def situation(
 ) -> lifecycle.Situation:
     """What `lifecycle` needs to know of a product, from what is stored and what the machine shows."""
     record = state.products[product]
-    base = lifecycle.Situation(record.started, record.key_removed, doubtful=doubtful)
+    base = lifecycle.Situation(
+        record.started, record.key_removed, returned=is_given_back(record, held), doubtful=doubtful
+    )
     if held is None:
         return base
     modes = marks_on(state, held)
@@ -113,13 +115,23 @@ def situation(
     is_lease = held.document.name == "lease"
     return base._replace(
         granted=True,
-        returned="returned" in modes,
+        returned=base.returned or "returned" in modes,
         blocked=blocked,
         hardware=machine.at_check(held.document["fp"], seen),
         changed=record.changed,
         lease_from=held.document.iat if is_lease else None,
         lease_end=lease_end(record, held, policy) if is_lease else None,
     )
+
+
+def is_given_back(record: Record, held: Granted | None) -> bool:
+    """Whether what is held is what this machine gave back, or nothing is held since (M6).
+
+    The state is written before the file goes, and a new grant's file before the state: neither crash matters.
+    """
+    if not record.given_back or held is None:
+        return record.given_back
+    return record.returned is not None and held.document.jti == record.returned[1]
 
 
 def lease_end(record: Record, lease: Granted, policy: Policy) -> int:

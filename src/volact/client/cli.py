@@ -1,16 +1,20 @@
-"""``volact client``: install, install-key, activate, status, events, run, generalize (DESIGN section 5)."""
+"""``volact client``: install, install-key, activate, return, status, events, run, generalize (DESIGN section 5)."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import os
 import random
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from volact import config, console
 from volact.calls import Caller
-from volact.client import address, events, reporting, running
+from volact.client import address, events, folder, lifecycle, reporting, running
 from volact.client.client import Client
 from volact.client.folder import CLIENT as FOLDER
 from volact.client.folder import read_file
@@ -19,9 +23,10 @@ from volact.client.resolving import names_for
 from volact.client.store import Store
 from volact.clock import clock_for
 from volact.console import Console
-from volact.facts import facts_for
-from volact.protocol import policy
-from volact.protocol.problems import Refusal, Refused, UsageError, VolactError
+from volact.facts import described, facts_for
+from volact.files import write_durably
+from volact.protocol import jws, policy
+from volact.protocol.problems import BrokenData, Refusal, Refused, UsageError, VolactError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -70,9 +75,6 @@ def _label(environ: Mapping[str, str]) -> str:
     return settings.dns_label
 
 
-_MOST_DIGITS = 9
-
-
 def _silent(_event: events.Event) -> None:
     """A command says itself what came of it."""
 
@@ -97,6 +99,13 @@ def parser() -> Parser:
     _add_product(key)
     activate = add("activate", "activate a product online: with its key, or by a KMS host")
     _add_product(activate)
+    back = add("return", "give an activation back: online at once, or by a file for the publisher")
+    _add_product(back)
+    back.add_argument(
+        "--file",
+        metavar="FILE",
+        help="stop first, then write the return to FILE; it counts 30 days after it came",
+    )
     add("status", "show every product, its state and why")
     log = add("events", "show the event log: 12288 a request was sent, 12289 it was answered")
     log.add_argument("--since", metavar="TIME", help="RFC 3339 time, or how long ago: 2h, 7d")
@@ -179,7 +188,8 @@ def activated(out: Console, product: str | None) -> Activated:
     """Activate a product.
 
     Raises:
-        Refused: ``machine-blocked`` or ``activation-returned``, if the publisher's list takes it away.
+        Refused: ``machine-blocked`` or ``activation-returned``, if the publisher's list takes it away; ``clock-ahead``
+            if what was granted and stored is over by this machine's clock.
     """
     done = client().activate(product)
     if done.list_failure is not None:
@@ -188,7 +198,25 @@ def activated(out: Console, product: str | None) -> Activated:
         raise Refused(Refusal("machine-blocked", done.standing.warn))
     if done.standing.reason == "activation-returned":
         raise Refused(Refusal("activation-returned"))
+    if done.ahead:
+        _say_ahead(out, done)
     return done
+
+
+def _say_ahead(out: Console, done: Activated) -> None:
+    """Say that the clock is ahead.
+
+    Raises:
+        Refused: ``clock-ahead``, if that costs the state.
+    """
+    said = f"This machine's clock is {reporting.span(done.ahead)} ahead of the time that was signed"
+    standing = done.standing
+    if standing.licensed:
+        out.remark(f"warning: {said}: set it.")
+        return
+    state = lifecycle.STATE_NAMES[standing.state]
+    extra = (("product", done.product), ("state", standing.state), ("state_name", state))
+    raise Refused(Refusal("clock-ahead", f"{said}: {done.product} is in {state}.", extra))
 
 
 def _activate(out: Console, given: argparse.Namespace) -> None:
@@ -197,10 +225,69 @@ def _activate(out: Console, given: argparse.Namespace) -> None:
     out.answer(row.members, f"{done.product}: {row.members['state_name']}. Expires: {reporting.expiry(row)}")
 
 
+def _give_back(out: Console, given: argparse.Namespace) -> None:
+    machine = client()
+    if given.file is None:
+        done = machine.give_back(given.product)
+        where = "The publisher has taken it back."
+    else:
+        _check_writable(given.file)  # before the machine stops
+        done = machine.promise(given.product)
+        try:
+            write_durably(Path(given.file), jws.write_json(done.bundle))
+        except OSError as error:
+            raise BrokenData(f"{given.file}: {error.strerror}. Repeat the command.", "not-writable") from None
+        where = f"The return is in {given.file}: `volact authority answer` takes it."
+    members = {
+        "publisher": done.publisher,
+        "product": done.product,
+        "activation": done.activation,
+        "state": done.standing.state,
+        "state_name": lifecycle.STATE_NAMES[done.standing.state],
+        "reason": done.standing.reason,
+        "file": given.file,
+        "request": None if given.file is None else done.bundle,
+        "receipt": done.bundle if given.file is None else None,
+    }
+    out.answer(members, f"{done.product}: given back; {members['state_name']}. {where}")
+
+
+def _check_writable(path: str) -> None:
+    """Refuse a file that could not be written.
+
+    Raises:
+        BrokenData: ``not-writable``.
+    """
+    try:
+        if os.path.isdir(path or "."):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryFile(dir=os.path.dirname(path) or "."):
+            pass
+    except OSError as error:
+        raise BrokenData(f"{path}: {error.strerror}. Nothing was changed.", "not-writable") from None
+
+
 def _status(out: Console, _given: argparse.Namespace) -> None:
     found = rows()
     prose = "\n\n".join("\n".join([*reporting.lines(row), *reporting.details(row)]) for row in found)
-    out.answer({"products": [row.members for row in found]}, prose or "No product is installed.")
+    value = {"products": [row.members for row in found], "machine": _machine()}
+    out.answer(value, prose or "No product is installed.")
+
+
+def _machine() -> dict[str, Any] | None:
+    """What this machine says of itself; that is a laboratory's to make up only where nothing else is installed.
+
+    None if the file with a laboratory's facts is broken; each of its products says so.
+    """
+    labs = set()
+    for store in reading_stores():
+        for pub in store.publishers():
+            with contextlib.suppress(VolactError):
+                labs.add(folder.roots(store.home, pub).lab)
+    try:
+        return described(facts_for(os.environ, lab=labs == {True}))
+    except BrokenData:
+        return None
 
 
 def _events(out: Console, given: argparse.Namespace) -> None:
@@ -227,9 +314,10 @@ def _events(out: Console, given: argparse.Namespace) -> None:
 def _whole(name: str, text: str | None) -> int | None:
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+    number = config.whole(text)
+    if number is None:
         raise UsageError(f"{name} {text[:40]!r} is no whole number.")
-    return int(text)
+    return number
 
 
 def _service(out: Console, given: argparse.Namespace) -> int | None:
@@ -282,6 +370,7 @@ _COMMANDS: dict[str, Callable[[Console, argparse.Namespace], int | None]] = {
     "install": _install,
     "install-key": _install_key,
     "activate": _activate,
+    "return": _give_back,
     "status": _status,
     "events": _events,
     "run": _service,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from volact.client import address, contact, folder, kms, planning
+from volact.client import address, contact, folder, kms, planning, returning
 from volact.client.installation import Installation, in_force
 from volact.protocol import ids, jws, keys, trust
 from volact.protocol import policy as policies
@@ -36,12 +36,19 @@ class Installed(NamedTuple):
 
 
 class Activated(NamedTuple):
-    """What `activate` came to: the state, and what went wrong with the status list afterwards, if anything."""
+    """What `activate` came to.
+
+    Attributes:
+        standing: the state.
+        list_failure: what went wrong with the status list afterwards, if anything.
+        ahead: how far this machine's clock lies ahead of signed time, seconds; 0 if by no more than an hour.
+    """
 
     publisher: str
     product: str
     standing: Licence
     list_failure: Refusal | None
+    ahead: int = 0
 
 
 class Question(NamedTuple):
@@ -50,6 +57,16 @@ class Question(NamedTuple):
     publisher: str
     product: str
     iid: str
+    bundle: dict[str, Any]
+
+
+class GivenBack(NamedTuple):
+    """What a return came to: the activation, the state, and the receipt, or the return that was written instead."""
+
+    publisher: str
+    product: str
+    activation: str
+    standing: Licence
     bundle: dict[str, Any]
 
 
@@ -136,7 +153,7 @@ class Client:
             here.remember(name, record)
             here.save()
             self.store.set_grant_aside(pub, name)
-            self.store.remove(pub, name, folder.PENDING, folder.KEY, folder.KEY_LABEL)
+            self.store.remove(pub, name, folder.PENDING, folder.RETURN, folder.KEY, folder.KEY_LABEL)
         return pub, name
 
     def activate(self, product: str | None = None) -> Activated:
@@ -157,7 +174,7 @@ class Client:
         """`activate`, in a publisher that is open already."""
         if here.way(product) == planning.HOST:
             self._ask(here, product, kms.renew)
-            return Activated(here.pub, product, here.standing(product), None)
+            return Activated(here.pub, product, here.standing(product), None, here.clock_ahead)
         if not self._stands(here, product):
             self._ask(here, product, contact.activate)
         try:
@@ -166,7 +183,7 @@ class Client:
         except VolactError as error:
             here.save()
             failure = error.refusal
-        return Activated(here.pub, product, here.standing(product), failure)
+        return Activated(here.pub, product, here.standing(product), failure, here.clock_ahead)
 
     def _ask(self, here: Installation, product: str, ask: Callable[[Installation, str], object]) -> None:
         """Ask, and once more at once as a new machine if this identity is told to be a copy (rows 4 and 5)."""
@@ -315,6 +332,31 @@ class Client:
             except DocumentRefused as error:
                 refused = error
         raise refused or Refused(Refusal("product-not-installed"))
+
+    def give_back(self, product: str | None = None) -> GivenBack:
+        """Give a product's activation back online; the machine is Unlicensed when it has the receipt (M6, row 13).
+
+        Raises:
+            Refused: ``nothing-to-return``, ``activation-returned``, or the authority's refusal.
+            Unreachable: if nobody answers, or somebody else; the machine is as it was, and the same is sent again.
+        """
+        pub, name = self.select(product)
+        with self.store.writing():
+            here = self.open(pub)
+            held, receipt = returning.give_back(here, name)
+            return GivenBack(pub, name, held.act, here.standing(name), receipt.bundle())
+
+    def promise(self, product: str | None = None) -> GivenBack:
+        """Give a product's activation back by file: the machine is Unlicensed, then the return is signed (M6).
+
+        Raises:
+            Refused: ``nothing-to-return``, ``activation-returned``, ``machine-blocked``.
+        """
+        pub, name = self.select(product)
+        with self.store.writing():
+            here = self.open(pub)
+            held, bundle = returning.promise(here, name)
+            return GivenBack(pub, name, held.act, here.standing(name), bundle)
 
     def rearm(self, product: str | None = None) -> tuple[str, str, int]:
         """Reset grace and identity, as often as the policy allows; says how often it still may.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from volact.calls import Caller
     from volact.client.installation import Installation
+    from volact.client.state import Record
     from volact.protocol.documents import Document
     from volact.protocol.trust import Granted
     from volact.signing import Signer
@@ -110,26 +111,38 @@ def activate(here: Installation, product: str) -> Granted:
         raise Refused(Refusal("no-key-installed", _no_key(here, product)))  # nothing to try again by itself
     try:
         request = pending_request(here, product)
-        with _caller(here, product) as caller:
-            _note(here, product, events.SENT, "")
-            granted = _ask(here, caller, request)
+        with caller(here, product) as server:
+            note(here, product, events.SENT, "")
+            granted = ask(here, server, request, "confirmation")
             take_up(here, granted, answers=True)
     except VolactError as error:
         _after_refusal(here, product, error.refusal)
         raise
-    _note(here, product, events.ANSWERED, events.DONE)
+    note(here, product, events.ANSWERED, events.DONE)
     return granted
 
 
-def _caller(here: Installation, product: str) -> Caller:
+def caller(here: Installation, product: str) -> Caller:
+    """A connection to a product's authority.
+
+    Raises:
+        Unreachable: if the product names no address of it.
+    """
     document = here.product(product).document
     if not document["url"]:
         raise Unreachable(Refusal("authority-unreachable", "The product names no address of its authority."))
     return here.around.call(document["url"], document["tls"], here.until)
 
 
-def _ask(here: Installation, caller: Caller, request: dict[str, Any]) -> Granted:
-    answer = caller.post("/v1/requests", request)
+def ask(here: Installation, server: Caller, request: dict[str, Any], name: str) -> Granted:
+    """Send a request; the document `name` that answers it, verified to the root and compared with the request.
+
+    Raises:
+        Refused: the authority's refusal.
+        Unreachable: if nobody answers, or what comes is no answer.
+        DocumentRefused: if the answer does not hold.
+    """
+    answer = server.post("/v1/requests", request)
     bundle = answer.bundle()
     refusal = problem_of(bundle)
     if refusal is not None:
@@ -138,7 +151,7 @@ def _ask(here: Installation, caller: Caller, request: dict[str, Any]) -> Granted
         raise Unreachable(
             Refusal("answer-nonsense", f"Status {answer.status}, and neither an answer nor a problem.")
         )
-    granted = trust.take_up(trust.verify(bundle, "confirmation", here.roots))
+    granted = trust.take_up(trust.verify(bundle, name, here.roots))
     trust.check_answer(granted.document, request_document(request))
     return granted
 
@@ -147,7 +160,7 @@ def _after_refusal(here: Installation, product: str, refusal: Refusal) -> None:
     if refusal.code in _SPENT:
         here.store.remove(here.pub, product, folder.PENDING)
     noting.failed(here, product, refusal)
-    _note(here, product, events.ANSWERED, refusal.code)
+    note(here, product, events.ANSWERED, refusal.code)
     here.save()
 
 
@@ -167,17 +180,28 @@ def take_up(here: Installation, granted: Granted, *, answers: bool) -> None:
         raise Refused(Refusal("activation-returned"))
     if modes:
         raise Refused(Refusal("machine-blocked", "The status list that was taken last names it."))
+    if _was_given_back(here.record(product), document):
+        raise Refused(Refusal("activation-returned", "This machine gave it back."))
     here.store.write_grant(granted)
     here.learn(granted)
     if answers:
         here.state = here.state._replace(clock=here.answered_at(document.iat))
     record = here.record(product).without_lease()
-    here.remember(product, record._replace(fp=document["fp"], key_removed=False, next_try=None, failed=""))
+    record = record._replace(fp=document["fp"], key_removed=False, next_try=None, failed="")
+    here.remember(product, record._replace(given_back=False))
     here.save()
-    here.store.remove(here.pub, product, folder.PENDING, folder.LEASE)
+    here.store.remove(here.pub, product, folder.PENDING, folder.LEASE, folder.RETURN)
     label = here.store.label(here.pub, product)
     if here.product(product).policy.forget_key and label is not None and label.key == document["key"]:
         here.store.remove(here.pub, product, folder.KEY)
+
+
+def _was_given_back(record: Record, document: Document) -> bool:
+    """Whether a confirmation is the one that was given back last, or an older one of the same activation."""
+    if record.returned is None:
+        return False
+    act, confirmation, signed = record.returned
+    return document["act"] == act and (document.jti == confirmation or document.iat < signed)
 
 
 def fetch_status(here: Installation, product: str) -> bool:
@@ -192,8 +216,8 @@ def fetch_status(here: Installation, product: str) -> bool:
     if here.state.pair != (0, 0) and set(wanted) <= set(here.state.looked_for):
         headers["If-None-Match"] = '"{}.{}"'.format(*here.state.pair)
     here.state = here.state._replace(list_checked=here.now)
-    with _caller(here, product) as caller:
-        answer = caller.get("/v1/status", headers)
+    with caller(here, product) as server:
+        answer = server.get("/v1/status", headers)
     taken = False
     if answer.status == _OK:
         taken = take_list(here, answer.body)
@@ -245,7 +269,8 @@ def _ids_of_interest(here: Installation) -> set[str]:
     return wanted
 
 
-def _note(here: Installation, product: str, number: int, result: str) -> None:
+def note(here: Installation, product: str, number: int, result: str) -> None:
+    """Log an event about the product's authority."""
     address = urlsplit(here.product(product).document["url"])
     host = f"{address.hostname}:{address.port or _HTTPS}" if address.hostname else ""
     noting.event(here, product, number, result, host)

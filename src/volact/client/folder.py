@@ -29,7 +29,7 @@ CLIENT = "client"
 IDENTITY, NEXT_IDENTITY = "identity.pem", "identity.next.pem"
 ROOT, STATE, PRODUCTS = "root.json", "state.json", "products"
 PRODUCT, GRANT, GRANT_ASIDE, PENDING = "product.json", "grant.json", "grant.aside.json", "pending.json"
-LEASE, SETTINGS = "lease.json", "kms.json"
+LEASE, SETTINGS, RETURN = "lease.json", "kms.json", "return.json"
 KEY, KEY_LABEL = "key.pem", "key.json"
 MENDS = {
     ROOT: "Installing the product's file again mends it.",

@@ -148,6 +148,16 @@ class Installation:
         """Whether the machine's clock came in doubt since the last signed answer."""
         return timekeeping.newly_doubtful(self.state.clock, self.reading.wall)
 
+    def moment(self) -> tuple[int, int]:
+        """The time that counts, and what the wall clock says, at this moment: a try may take half a minute."""
+        wall = check.look(self.around.clock(self.lab)).wall
+        return max(self.now, timekeeping.now(self.state.clock, wall)), wall
+
+    @property
+    def clock_ahead(self) -> int:
+        """How far the machine's clock lies ahead of signed time, seconds, as far as that is known."""
+        return timekeeping.ahead(self.state.clock, self.reading.wall)
+
     def answered_at(self, iat: int) -> timekeeping.Fold:
         """What is kept of the clocks after a fresh signed time."""
         return timekeeping.answered(self.state.clock, iat, self.reading.wall)
@@ -221,7 +231,7 @@ class Installation:
         at = self.now if because_told else self.state.identity_at
         self.state = self.state._replace(cmid=self.signer.kid, identity_at=at)
         for product in self.store.products(self.pub):
-            self.store.remove(self.pub, product, folder.PENDING)
+            self.store.remove(self.pub, product, folder.PENDING, folder.RETURN)
         for product, record in self.state.products.items():
             self.remember(product, record._replace(checkin=None))
         self.store.change_identity(self.signer, self.state)
@@ -230,7 +240,8 @@ class Installation:
         """Begin a product's initial grace anew on this very machine; what was granted is set aside."""
         self.store.set_grant_aside(self.pub, product)
         self.store.remove(self.pub, product, folder.LEASE)
-        self.remember(product, Record(self.now, self.fingerprint(product), rearms))
+        returned = self.record(product).returned
+        self.remember(product, Record(self.now, self.fingerprint(product), rearms, returned=returned))
 
     def _look_at_hardware(self) -> None:
         for product in self.store.products(self.pub):

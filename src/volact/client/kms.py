@@ -332,6 +332,7 @@ def take_up(
         here.record(product)._replace(
             fp=document["fp"],
             key_removed=False,
+            given_back=False,
             next_try=here.now + wait,
             failed="",
             lease=document.jti,

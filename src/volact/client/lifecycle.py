@@ -4,7 +4,7 @@
 facts, the first that holds               state                               until, then
 ========================================  ==================================  =========================
 not started here, or the key removed      0 Unlicensed
-the activation was given back             0 Unlicensed
+the activation was given back (M6)        0 Unlicensed
 granted, the publisher blocks it (all)    4 Non-genuine grace                 30 d from learning, 5
 granted, the hardware is foreign          0 Unlicensed (a start makes it 2)
 granted, the hardware has changed         3 Out-of-tolerance grace            30 d from seeing it, 5
@@ -30,6 +30,7 @@ a lease is granted                      the lease
 a key is installed over a lease         the lease, until the key's confirmation is stored; that removes it
 a key is removed, confirmation stored   nothing: 0 `key-removed` until a host grants a lease
 a key is removed that never activated   the lease if there is one (it was not the key's); else 0 as above
+the activation is given back            nothing: 0 `activation-returned` until another is granted
 `/rearm`, or started on another machine nothing: lease and confirmation are set aside, 2 as at first start
 a confirmation without a key (VAMT)     the confirmation; no host is asked
 ======================================  ================================================================
@@ -68,7 +69,7 @@ class Situation(NamedTuple):
         started: when it was started first, or reset; None before.
         key_removed: whether its key was removed.
         granted: whether a confirmation or a lease is stored.
-        returned: whether the publisher's list says that its activation was given back.
+        returned: whether its activation was given back, by this machine or as the publisher's list says.
         blocked: when this machine learned that the publisher blocks it; None if it does not.
         hardware: `machine.at_check`'s verdict on this machine against its baseline.
         changed: when the hardware was first seen to have changed; None if it was not.
@@ -131,10 +132,10 @@ def standing(situation: Situation, policy: Policy, now: int) -> Licence:
         return unlicensed("not-started")
     if situation.key_removed:
         return unlicensed("key-removed")
-    if not situation.granted:
-        return _grace(INITIAL_GRACE, "initial-grace", situation.started, policy.initial_grace, now)
     if situation.returned:
         return unlicensed("activation-returned")
+    if not situation.granted:
+        return _grace(INITIAL_GRACE, "initial-grace", situation.started, policy.initial_grace, now)
     if situation.blocked is not None:
         return _grace(NON_GENUINE, "blocked", situation.blocked, policy.non_genuine_grace, now)
     if situation.hardware == machine.FOREIGN:

@@ -26,8 +26,9 @@ def event(
 ) -> None:
     """Log an event of a product, and tell it; `host` is host:port of the server that was asked."""
     found, intervals = here.standing(product), here.intervals(product)
+    now, wall = here.moment()
     noted = events.Event(
-        time=here.now,
+        time=now,
         event=number,
         result=events.known(result) if result else "",
         publisher=here.pub,
@@ -36,7 +37,7 @@ def event(
         host=host,
         required=required,
         current=current,
-        client_time=here.reading.wall,
+        client_time=wall,
         virtual=here.facts.virtual,
         state=found.state,
         minutes=minutes(here, product),

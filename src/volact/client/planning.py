@@ -108,7 +108,7 @@ def next_action(
 ) -> Action:
     """What is due: an activation or renewal; else, if the policy says so, the publisher's list.
 
-    What was given back or blocked is not activated again with its key by itself. `at_start` tries at once what
+    What was given back is not activated again by itself, what is blocked not with its key. `at_start` tries at once what
     is not licensed; `woken` (resumed, or in another network) what is in need and did not reach its server.
     """
     planned = _planned(found, now, asking, at_start=at_start, woken=woken)
@@ -124,7 +124,7 @@ def next_action(
 def _planned(found: Licence, now: int, asking: Asking, *, at_start: bool, woken: bool) -> int | None:
     """When the next try is due, `now` for at once; None if there is nothing to try."""
     by_key = asking.way == KEY and found.reason in _TO_ACTIVATE
-    if not by_key and asking.way != HOST:
+    if not by_key and (asking.way != HOST or found.reason == "activation-returned"):
         return None
     planned = asking.next_try
     if planned is None or (at_start and (by_key or not found.licensed)):

@@ -9,6 +9,7 @@ from volact.client import check, folder, lifecycle
 from volact.client.discovery import Known
 from volact.client.installation import in_force
 from volact.protocol import ids, machine
+from volact.protocol.policy import DAY, HOUR, MINUTE
 from volact.protocol.problems import VolactError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Row(NamedTuple):
         problem: what is wrong with the files; empty if nothing is.
         other_key: whether the activation is another key's than the installed one's.
         kms: what `/dlv` says of the product as a KMS client.
+        returning: whether a return waits for its receipt.
     """
 
     members: dict[str, Any]
@@ -71,6 +73,7 @@ class Row(NamedTuple):
     problem: str = ""
     other_key: bool = False
     kms: Kms | None = None
+    returning: bool = False
 
 
 class Kms(NamedTuple):
@@ -173,6 +176,7 @@ def _whole_row(store: Store, pub: str, product: str, around: Surroundings, membe
         thin=_is_thin(pub, product, facts),
         other_key=bool(label and held and not leased and label.key != held.document["key"]),
         kms=kms,
+        returning=store.has_return(pub, product),
     )
 
 
@@ -236,6 +240,14 @@ def moment(seconds: int | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def span(seconds: int) -> str:
+    """A length of time in words, roughly."""
+    for unit, length in (("days", DAY), ("hours", HOUR)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds // MINUTE} minutes"
+
+
 def lines(row: Row) -> Iterator[str]:
     """A row as labelled lines, in the words of rules E and S."""
     members = row.members
@@ -265,6 +277,8 @@ def details(row: Row) -> Iterator[str]:
     yield f"Installation ID (IID): {members['iid'] or '- (no request is pending)'}"
     yield f"Remaining rearm count: {row.rearms_left}"
     yield f"Virtual machine: {'yes' if members['virtual'] else 'no'}"
+    if row.returning:
+        yield f"Return: {_RETURNS[members['reason'] == 'activation-returned']}"
     if row.kms:
         yield from _kms_details(row.kms, asks_host=members["channel"] == KMS)
     if row.unreadable:
@@ -276,7 +290,7 @@ def details(row: Row) -> Iterator[str]:
 def _kms_details(kms: Kms, *, asks_host: bool) -> Iterator[str]:
     if asks_host:
         yield from _host_details(kms)
-    yield f"Renewal interval: {kms.renewal // 60} minutes ({_WHOSE[kms.renewal_from]})"
+        yield f"Renewal interval: {kms.renewal // 60} minutes ({_WHOSE[kms.renewal_from]})"
     yield f"Retry interval: {kms.retry // 60} minutes ({_WHOSE[kms.retry_from]})"
     if not asks_host:
         return
@@ -306,6 +320,10 @@ def _host_details(kms: Kms) -> Iterator[str]:
     yield f"KMS host caching is {'enabled' if kms.caching else 'disabled'}"
 
 
+_RETURNS = {
+    False: "not answered yet; `volact client return` sends the same again",
+    True: "promised by file; `volact client return --file FILE` writes the same again",
+}
 _WHOSE = {"host": "told by the KMS host", "own": "set on this machine", "product": "the product's"}
 _CHANNELS = {"mak": "MAK", "retail": "Retail", KMS: "KMS client"}
 

@@ -14,8 +14,8 @@ from volact.protocol.ids import Jwk
 from volact.protocol.problems import BrokenData
 from volact.protocol.values import NamedTuple
 
-VERSION = 3
-"""2: leases (K22). 3: hosts found by DNS (D3). An older file is read; what it lacks has its default."""
+VERSION = 4
+"""2: leases (K22). 3: hosts found by DNS (D3). 4: returns (M6), a clock that is ahead. An older file is read; what it lacks has its default."""
 NAME = "state"
 LIMIT = 256 * 1024
 
@@ -42,6 +42,8 @@ class Record(NamedTuple):
         counted: what the host counted, when it last said so.
         checkin: req, prev, fp and vm of a check-in that may have been sent and whose answer did not come.
         known: the host that answered last, if DNS named it: name, port, and the address at which it answered.
+        given_back: whether nothing is in force since an activation was given back (M6).
+        returned: what was given back last: activation, its newest confirmation, and when that was signed.
     """
 
     started: int
@@ -62,6 +64,8 @@ class Record(NamedTuple):
     counted: int | None = None
     checkin: dict[str, Any] | None = None
     known: tuple[str, int, str] | None = None
+    given_back: bool = False
+    returned: tuple[str, str, int] | None = None
 
     def without_lease(self) -> Record:
         """The record after its lease was set aside, with what a host told."""
@@ -129,14 +133,24 @@ def read(bundle: dict[str, Any], where: str) -> State:
 
 
 def _record(members: dict[str, Any]) -> Record:
-    known = members.get("known")
-    return Record(**{**members, "known": None if known is None else _known(*known)})
+    known, returned = members.get("known"), members.get("returned")
+    typed = {
+        "known": None if known is None else _known(*known),
+        "returned": None if returned is None else _returned(*returned),
+    }
+    return Record(**{**members, **typed})
 
 
 def _known(name: str, port: int, ip: str) -> tuple[str, int, str]:
     if not (type(name) is str and type(port) is int and type(ip) is str):
         raise TypeError
     return name, port, ip
+
+
+def _returned(act: str, confirmation: str, signed: int) -> tuple[str, str, int]:
+    if not (type(act) is str and type(confirmation) is str and type(signed) is int):
+        raise TypeError
+    return act, confirmation, signed
 
 
 def check_version(members: dict[str, Any], where: str, newest: int = VERSION) -> None:

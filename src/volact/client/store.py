@@ -223,13 +223,13 @@ class Store:
         (base / folder.NEXT_IDENTITY).replace(base / folder.IDENTITY)
         flush_folder(base)
 
-    def pending(self, pub: str, product: str) -> dict[str, Any] | None:
-        """The request that waits for its answer, as it was or will be sent; None if there is none.
+    def pending(self, pub: str, product: str, name: str = folder.PENDING) -> dict[str, Any] | None:
+        """The request (`folder.RETURN`: the return) that waits for its answer, as it was or will be sent, or None.
 
         Raises:
             BrokenData: if its file is damaged.
         """
-        path = self._product_file(pub, product, folder.PENDING)
+        path = self._product_file(pub, product, name)
         if not path.exists():
             return None
         try:
@@ -237,9 +237,15 @@ class Store:
         except DocumentRefused as error:
             raise BrokenData(f"{path}: {error.refusal.detail}.") from None
 
-    def write_pending(self, pub: str, product: str, bundle: dict[str, Any]) -> None:
+    def has_return(self, pub: str, product: str) -> bool:
+        """Whether a return waits for its answer, for anybody who asks."""
+        return self._product_file(pub, product, folder.RETURN).exists()
+
+    def write_pending(
+        self, pub: str, product: str, bundle: dict[str, Any], name: str = folder.PENDING
+    ) -> None:
         """Store a request before it is sent, so that a lost answer is asked for by the same bytes."""
-        write_durably(self._product_file(pub, product, folder.PENDING), jws.write_json(bundle), PRIVATE)
+        write_durably(self._product_file(pub, product, name), jws.write_json(bundle), PRIVATE)
 
     def key(self, pub: str, product: str) -> Signer | None:
         """The private half that was derived from the product key; None if there is none or it was dropped.
@@ -318,7 +324,8 @@ class Store:
     def forget(self, pub: str) -> None:
         """Remove identity, state, grants and requests of a publisher: what must not be in an image (M4)."""
         for product in self.products(pub):
-            self.remove(pub, product, folder.GRANT, folder.GRANT_ASIDE, folder.LEASE, folder.PENDING)
+            granted = (folder.GRANT, folder.GRANT_ASIDE, folder.LEASE)
+            self.remove(pub, product, *granted, folder.PENDING, folder.RETURN)
         base = Path(folder.publisher_folder(self.home, pub))
         # The state first: an identity without a state is a machine that has not started.
         for name in (folder.STATE, folder.NEXT_IDENTITY, folder.IDENTITY):

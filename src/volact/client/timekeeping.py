@@ -32,6 +32,7 @@ class Fold(NamedTuple):
         running: seconds since boot at the last look.
         boot: the boot of the last look.
         behind: how far the wall clock lay behind A when A came, seconds; 0 if it did not.
+        ahead: how far it lay ahead of A then; likewise.
     """
 
     answered: int
@@ -41,6 +42,7 @@ class Fold(NamedTuple):
     running: int
     boot: str
     behind: int = 0
+    ahead: int = 0
 
 
 def first(reading: Reading) -> Fold:
@@ -89,7 +91,19 @@ def now(fold: Fold, wall: int) -> int:
 
 def answered(fold: Fold, iat: int, wall: int) -> Fold:
     """The fold after a fresh signed time: it answers this machine's own request, just now, by the clock at `wall`."""
-    return fold._replace(answered=iat, run=0, highest=iat, doubt=0, behind=max(0, iat - wall))
+    off = wall - iat
+    return fold._replace(answered=iat, run=0, highest=iat, doubt=0, behind=max(0, -off), ahead=max(0, off))
+
+
+def ahead(fold: Fold, wall: int) -> int:
+    """How far the wall clock lies ahead of signed time, seconds, if that is known; 0 if it is not, or at most an hour.
+
+    It is known of the moment of the last signed answer, and holds as long as the clock was not set back since. Time in
+    which the machine was off is no running time: that the clock went on by itself proves nothing.
+    """
+    beyond = wall - (fold.answered + fold.run)
+    known = fold.ahead > CLOCK_TOLERANCE and beyond >= fold.ahead - CLOCK_TOLERANCE
+    return beyond if known else 0
 
 
 def signed(fold: Fold, iat: int) -> Fold:

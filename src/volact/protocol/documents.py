@@ -92,6 +92,10 @@ def _per_product(value: object) -> bool:
     )
 
 
+def _by_source(value: object) -> bool:
+    return isinstance(value, dict) and all(_integer(value.get(name)) for name in ("private", "global"))
+
+
 def _confirmation_key(value: object) -> bool:
     if not isinstance(value, dict) or value.keys() != {"jwk"}:
         return False
@@ -207,7 +211,7 @@ TABLE: Mapping[str, Row] = {
         "op",
         (_SUB, _AUD, ("op", _one_of(*REQUEST_OPS)), _PRD, _KEY, _FP),
         {"return": (("ref", _id),), "extend": (("ref", _id),)},
-    ),
+    )._replace(optional=(("file", _bool),)),
     "key-proof": _variants(
         "op",
         (),
@@ -217,6 +221,7 @@ TABLE: Mapping[str, Row] = {
         },
     ),
     "confirmation": Row((_SUB, _PRD, _KEY, ("act", _id), _FP, _REQ)),
+    "receipt": Row((_SUB, ("op", _one_of("return")), _PRD, _KEY, ("act", _id), ("ref", _id), _REQ)),
     "statement": Row(
         (_SUB, _PRD, ("bought", _integer), ("activated", _integer), ("remaining", _integer), _REQ)
     ),
@@ -261,7 +266,21 @@ TABLE: Mapping[str, Row] = {
         )
     ),
     "status": Row((_SUB, ("ver", _integer), ("nxt", _integer), ("dig", _thumbprint), ("len", _integer))),
-    "usage": Row((_SUB, _AUD, ("ref", _id), ("from", _integer), ("to", _integer), ("peaks", _per_product))),
+    "usage": Row(
+        (_SUB, _AUD, ("ref", _id), ("from", _integer), ("to", _integer), ("peaks", _per_product)),
+        optional=(("sources", _by_source),),
+    ),
+    "cil": Row(
+        (
+            ("sub", _id),
+            ("seq", _integer),
+            ("mode", _one_of("full", "proxy")),
+            ("rows", _integer),
+            ("dig", _thumbprint),
+            ("len", _integer),
+        ),
+        optional=(("ref", _id),),
+    ),
 }
 
 
@@ -343,6 +362,22 @@ def _check_must(must: object, known: set[str], name: str) -> None:
     for claim in must:  # type: ignore[attr-defined]  # an array, just checked
         if claim not in known:
             raise DocumentRefused(f"{name}: must names {claim[:40]!r}, which is not known here")
+
+
+def check_carried(request: Document, *, proof: object, usage: object) -> None:
+    """Check what a request's bundle carries besides it, None for what it does not.
+
+    `activate` and `host` come with a key proof, `extend` with a usage statement, `return` with neither.
+
+    Raises:
+        DocumentRefused: naming what is missing, or too much.
+    """
+    op = request["op"]
+    proves = op in PROOF_OPS
+    if proves is (proof is None):
+        raise DocumentRefused(f"request: {op} comes {'with' if proves else 'without'} a key proof")
+    if (op == "extend") is (usage is None):
+        raise DocumentRefused("request: a usage statement comes with extend, and with nothing else")
 
 
 def write(name: str, claims: dict[str, Any]) -> bytes:

@@ -70,6 +70,13 @@ YEAR = 365 * DAY
 REBUILD_WINDOW = YEAR
 """Rebuilds, moves and returns are counted over this long (M2)."""
 
+RETURN_PAUSE = 90 * DAY
+"""A machine returns once in so long, and not within so long of a takeover (PROTOCOL section 7)."""
+RETURNED_BY_FILE = 30 * DAY
+"""The seat of a return by file is free after so long (M6)."""
+FEWEST_RETURNS = 2
+"""So many returns a key has in a year, however few activations it is for."""
+
 HOSTS_PER_KEY = 6
 ACTIVATIONS_PER_HOST = 10
 HOST_MACHINES = 1_000_000
@@ -91,6 +98,7 @@ REMAINING_PROOF = 90 * DAY
 STATUS_LIST_DUE = 7 * DAY
 STATUS_CHECK_EVERY = DAY
 RETURNED_ENTRY = 400 * DAY
+"""A `returned` entry goes from the status list so long after it came (PROTOCOL section 7)."""
 BATCH_MOST = 100
 NONCE_LIFETIME = 5 * MINUTE
 """How long a host's nonce is good, both ends included (PROTOCOL section 6)."""

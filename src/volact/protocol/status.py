@@ -84,21 +84,21 @@ def read(body: Iterable[bytes]) -> Iterator[Entry]:
         yield Entry(kind, identifier, mode, int(since))
 
 
-def find(body: bytes, kind: str, identifier: str) -> str:
-    """The mode in which a checked body names something; empty if it does not.
+def find(body: bytes, kind: str, identifier: str, *, start: int = 0) -> str:
+    """The mode in which a checked body, which begins at `start`, names something; empty if it does not.
 
     Looks by halves, so that a list of the longest kind need not be taken apart to ask for one machine.
     """
     wanted = f"{kind} {identifier} ".encode("ascii")
-    low, high = 0, len(body)
+    low, high = start, len(body)
     while low < high:
-        start = body.rfind(b"\n", low, (low + high) // 2) + 1 or low
-        end = body.index(b"\n", start) + 1
-        line = body[start:end]
+        at = body.rfind(b"\n", low, (low + high) // 2) + 1 or low
+        end = body.index(b"\n", at) + 1
+        line = body[at:end]
         if line.startswith(wanted):
             return line[len(wanted) :].split(b" ", 1)[0].decode("ascii")
         if line < wanted:
             low = end
         else:
-            high = start
+            high = at
     return ""

@@ -47,6 +47,7 @@ _SIGNER_OF = {
     "delegation": "issuer",
     "product": "issuer",
     "confirmation": "issuer",
+    "receipt": "issuer",
     "statement": "issuer",
     "status": "status",
     "host": "kms-host",
@@ -456,16 +457,19 @@ def still_stands(granted: Granted) -> bool:
 def check_answer(granted: Document, ask: Document) -> None:
     """What is compared on receipt: that the document answers one's own ask, claim by claim.
 
-    The ask is a request (confirmation), a check-in (lease) or a key proof for the remaining count (statement).
+    The ask is a request (confirmation, receipt), a check-in (lease) or a key proof for the remaining count
+    (statement). A receipt names its request twice: by what it answers, and by what it gives a receipt for.
 
     Raises:
         DocumentRefused: naming the claim that differs.
     """
     wanted = {"sub": ask["iss"], "prd": ask["prd"], "req": ask["req"] if ask.name == "checkin" else ask.jti}
-    if granted.name != "statement":
+    if granted.name in ("confirmation", "lease"):
         wanted["fp"] = ask["fp"]
-    if granted.name == "confirmation":
+    if granted.name in ("confirmation", "receipt"):
         wanted["key"] = ask["key"]
+    if granted.name == "receipt":
+        wanted |= {"op": ask["op"], "ref": ask.jti}
     for claim, value in wanted.items():
         if granted[claim] != value:
             raise DocumentRefused(f"{granted.name}: {claim} is not that of the request")
