@@ -3,13 +3,15 @@
 `Machines` call as clients do, from the protocol alone: prove the host first, then check in.
 """
 
+import http.client
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
 import authority_process
-from authority_process import RoleHome, Serving
+from authority_process import TIMEOUT, RoleHome, Serving
 from volact.calls import HostCaller
 from volact.protocol import trust
 from volact.protocol.keys import ProductKey
@@ -120,3 +122,24 @@ def checkin(machine: Machine, met: dict[str, Any], product: str = PRODUCT, **cla
         **claims,
     }
     return machine.signer.bundle("checkin", members)
+
+
+def health(port: int) -> tuple[int, dict[str, Any]]:
+    """What `/health` on a loopback port says; status 0 if nobody listens."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+    try:
+        connection.request("GET", "/health")
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    except OSError:
+        return 0, {}
+    finally:
+        connection.close()
+
+
+def wait_until(holds: Callable[[], object], within: float = TIMEOUT) -> None:
+    """Wait until something is true, which a busy machine may take its time for; fails after `within` seconds."""
+    until = time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < until, "it does not come"
+        time.sleep(0.05)

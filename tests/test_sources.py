@@ -1,6 +1,10 @@
 """Where calls come from and how often they may (M10, K17)."""
 
+import ipaddress
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from volact import sources
 from volact.sources import Bucket, Buckets
@@ -28,6 +32,62 @@ def test_a_source_is_an_ipv4_address_or_an_ipv6_64(address: str, source: str) ->
 )  # fmt: skip
 def test_networks(text: str, network: str | None) -> None:
     assert sources.network(text) == network
+
+
+_PRIVATE = [
+    ipaddress.ip_network(one)
+    for one in (
+        "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "127.0.0.0/8",
+        "fc00::/7", "fe80::/10", "::1/128",
+    )
+]  # fmt: skip
+_EDGES = [edge for one in _PRIVATE for edge in (int(one[0]) - 1, int(one[0]), int(one[-1]), int(one[-1]) + 1)]
+
+
+@given(
+    st.one_of(
+        st.ip_addresses(),
+        st.sampled_from(_PRIVATE).flatmap(lambda one: st.ip_addresses(network=one)),
+        st.sampled_from(_EDGES[:24]).map(ipaddress.IPv4Address),
+        st.sampled_from(_EDGES[24:]).map(ipaddress.IPv6Address),
+    )
+)
+def test_the_first_characters_say_whether_an_address_is_private(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> None:
+    private = any(address.version == one.version and address in one for one in _PRIVATE)
+    assert sources.is_private(str(address)[: sources.PREFIX]) == private
+    assert sources.is_private(str(address)) == private
+
+
+@given(
+    st.lists(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).flatmap(
+        lambda one: st.integers(0, one.max_prefixlen).map(
+            lambda bits: str(ipaddress.ip_network((one, bits), strict=False))
+        )
+    ), max_size=5),
+    st.ip_addresses(),
+    st.integers(0, 128),
+)  # fmt: skip
+def test_an_address_is_held_by_the_networks_that_it_lies_in(
+    networks: list[str], other: ipaddress.IPv4Address | ipaddress.IPv6Address, bits: int
+) -> None:
+    found = [ipaddress.ip_network(one) for one in networks]
+    asked = [other, *(edge for one in found for edge in (one[0], one[-1]))]
+    asked += [type(one)(int(one) ^ (1 << bits % one.max_prefixlen)) for one in asked]
+    held = sources.Networks(networks)
+    assert bool(held) == bool(networks)
+    for address in asked:
+        if getattr(address, "ipv4_mapped", None) is None:
+            expected = any(address.version == one.version and address in one for one in found)
+            assert held.hold(str(address)) == expected
+            if address.version == 4:
+                assert held.hold(f"::ffff:{address}") == expected
+
+
+@pytest.mark.parametrize("text", ["", "file", "10.0.0.0/8", "10.0.0", "10.0.0.256"])
+def test_what_is_no_address_lies_in_no_network(text: str) -> None:
+    assert not sources.Networks(["0.0.0.0/0", "::/0"]).hold(text)
 
 
 def test_a_bucket_gives_its_burst_then_its_rate() -> None:

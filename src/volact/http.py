@@ -43,6 +43,11 @@ MAX_BODY = 1024 * 1024
 BODY_SECONDS = 5.0
 HEAD_SECONDS = 10.0
 """Seconds in which a request's head must come, or the next request on a connection that is kept (T20)."""
+PIECE = 64 * 1024
+"""Bytes of a large answer that are handed over at once."""
+SEND_SECONDS = 10.0
+SLOWEST = 64 * 1024
+"""A large answer is taken within SEND_SECONDS and a second for every so many bytes, or not at all (T20)."""
 MOST_CONNECTIONS = 8_192
 """Connections that are served at once; the next ones wait to be accepted."""
 _OTHER_FILES = 256
@@ -57,6 +62,8 @@ _log = structlog.get_logger()
 _encode = msgspec.json.Encoder().encode
 
 JSON_HEADERS = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+_AGAIN_AFTER = {"busy": 5, "storage-unavailable": 30}
+"""Seconds after which it is worth asking again, where the refusal itself does not say when (T20, F5, F6)."""
 _PROBLEM_HEADERS = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
 
 
@@ -68,10 +75,24 @@ class Response(NamedTuple):
     body: bytes
 
     async def send(self, send: Send) -> None:
-        """Send it as the answer of an ASGI call."""
+        """Send it as the answer of an ASGI call; a large body as fast as the caller takes it, and no slower than it must.
+
+        Raises:
+            TimeoutError: if a large one is not taken at `SLOWEST` bytes a second; the connection is at its end then.
+        """
         length = (b"content-length", str(len(self.body)).encode("ascii"))
         await send({"type": "http.response.start", "status": self.status, "headers": [*self.headers, length]})
-        await send({"type": "http.response.body", "body": self.body})
+        at, body = 0, memoryview(self.body)
+        if len(body) > PIECE:
+            # The server keeps a piece of it, not a copy of the whole, for each caller who is slow to read.
+            loop = asyncio.get_running_loop()
+            until = loop.time() + SEND_SECONDS
+            while len(body) - at > PIECE:
+                async with asyncio.timeout_at(until + at / SLOWEST):
+                    piece = bytes(body[at : at + PIECE])
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                at += PIECE
+        await send({"type": "http.response.body", "body": self.body[at:]})
 
 
 def json_answer(body: bytes) -> Response:
@@ -79,18 +100,18 @@ def json_answer(body: bytes) -> Response:
     return Response(200, JSON_HEADERS, body)
 
 
-def status_list(known: str, etag: str, content: Callable[[], bytes]) -> Response:
+def status_list(known: str, etag: str, content: bytes) -> Response:
     """A status list, or 304 if its `etag` is among those that are `known` by ``If-None-Match`` (RFC 9110, 13.1.2)."""
     headers = [(b"etag", etag.encode("ascii")), (b"cache-control", b"no-cache")]
     if etag in {tag.strip().removeprefix("W/") for tag in known.split(",")}:
         return Response(304, headers, b"")
-    return Response(200, [(b"content-type", b"application/octet-stream"), *headers], content())
+    return Response(200, [(b"content-type", b"application/octet-stream"), *headers], content)
 
 
 def problem(refusal: Refusal) -> Response:
-    """The problem document of a refusal, with `Retry-After` where it says when."""
+    """The problem document of a refusal, with `Retry-After` where it says when, or where it passes by itself."""
     headers = list(_PROBLEM_HEADERS)
-    retry_after = dict(refusal.extra).get("retry_after")
+    retry_after = dict(refusal.extra).get("retry_after", _AGAIN_AFTER.get(refusal.code))
     if retry_after is not None:
         headers.append((b"retry-after", str(retry_after).encode("ascii")))
     if refusal.code == "method-not-allowed":

@@ -1,5 +1,8 @@
 """Where calls come from, and how often a source may call (M10, K17): addresses, networks, token buckets.
 
+A source is *private* if no router of the internet leads to it: RFC 1918, shared (RFC 6598), unique local (RFC 4193),
+link-local and loopback addresses. Every other one is *global*.
+
 A source is an IPv4 address or an IPv6 /64, which is the least that one caller may be given. Buckets live in memory
 and for one process: after a restart every one is full again, which a limit that only slows somebody down can afford.
 """
@@ -7,6 +10,7 @@ and for one process: after a restart every one is full again, which a limit that
 from __future__ import annotations
 
 import ipaddress
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
@@ -21,14 +25,31 @@ _REMEMBERED = 100_000
 _Name = TypeVar("_Name")
 
 
-def inside(source: str, networks: Sequence[str]) -> bool:
-    """Whether an address lies in one of the networks; what is no address (a request that came by file) lies in none."""
-    try:
-        address = ipaddress.ip_address(source)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return any((mapped or address) in ipaddress.ip_network(network) for network in networks)
+class Networks:
+    """Networks that are asked for many addresses: looking one up costs the same for one network and for a thousand."""
+
+    def __init__(self, networks: Sequence[str] = ()) -> None:
+        """Take networks as `network` writes them."""
+        self._starts: dict[tuple[int, int], set[int]] = {}
+        for found in map(ipaddress.ip_network, networks):
+            shift = found.max_prefixlen - found.prefixlen
+            self._starts.setdefault((found.version, shift), set()).add(int(found.network_address) >> shift)
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self._starts)
+
+    def hold(self, source: str) -> bool:
+        """Whether an address lies in one of them; what is no address (a request that came by file) lies in none."""
+        try:
+            address = ipaddress.ip_address(source)
+        except ValueError:
+            return False
+        address = getattr(address, "ipv4_mapped", None) or address
+        number, version = int(address), address.version
+        return any(
+            number >> shift in starts for (family, shift), starts in self._starts.items() if family == version
+        )
 
 
 def network(text: str) -> str | None:
@@ -44,6 +65,18 @@ def network(text: str) -> str | None:
     if mapped and found.prefixlen >= _MAPPED:
         found = ipaddress.ip_network((mapped, found.prefixlen - _MAPPED))
     return str(found)
+
+
+PREFIX = 7
+"""So many first characters of an address say whether it is private."""
+_PRIVATE_IPV4 = ("10.", "127.", "192.168", "169.254", *(f"172.{second}." for second in range(16, 32)))
+_PRIVATE_IPV6 = re.compile("f[cd][0-9a-f]{2}:|fe[89ab][0-9a-f]:|::1$")
+_SHARED = re.compile(r"100\.(6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])(\.|$)")
+
+
+def is_private(start: str) -> bool:
+    """Whether an address, of which at least the first `PREFIX` characters are given, is private; IPv6 in lower case."""
+    return bool(start.startswith(_PRIVATE_IPV4) or _SHARED.match(start) or _PRIVATE_IPV6.match(start))
 
 
 @lru_cache(maxsize=4096)
@@ -96,9 +129,9 @@ class Buckets(Generic[_Name]):
         """Limit so from now on; what was used of a limit stays used."""
         self._limit = rate, burst
 
-    def look(self, name: _Name, now: int) -> tuple[Bucket | None, int]:
-        """What `take` says of the bucket of `name`; nothing is taken before it is kept."""
-        return take(self._kept.get(name), *self._limit, now)
+    def look(self, name: _Name, now: int, taken: Bucket | None = None) -> tuple[Bucket | None, int]:
+        """What `take` says of the bucket of `name`, or of one that it gave; nothing is taken before it is kept."""
+        return take(taken or self._kept.get(name), *self._limit, now)
 
     def keep(self, name: _Name, bucket: Bucket | None) -> None:
         """Keep a bucket that `look` gave."""

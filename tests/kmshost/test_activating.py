@@ -315,6 +315,7 @@ def test_an_extension_brings_new_products_and_a_usage_statement(host: Enterprise
     claims = claims_of(statement.token)
     assert (claims["from"], claims["to"]) == (site.clock.now() - 30 * DAY, site.clock.now())
     assert claims["peaks"] == {}
+    assert claims["sources"] == {"private": 0, "global": 0}
     assert [row.activations for row in site.rows("host")] == [1]
 
 

@@ -46,7 +46,9 @@ def admitted(gate: Admission, books: Store, address: str = "192.0.2.1", now: int
     with books.reading() as tx:
         gate.look(tx, now - 2 * RETRY)
     with books.writing() as tx:
-        refusal = gate.admit(tx, address, now, RETRY)
+        turn = gate.turn(tx)
+        refusal = turn.admit(address, now, RETRY)
+    turn.remember()
     return refusal.code if refusal else ""
 
 
@@ -60,7 +62,7 @@ def test_a_source_brings_its_burst_then_its_rate(books: Store) -> None:
     assert admitted(made, books, now=NOW + 2) == ""
     assert admitted(made, books, "192.0.2.2") == ""
     with books.writing() as tx:
-        refusal = made.admit(tx, "192.0.2.1", NOW + 2, RETRY)
+        refusal = made.turn(tx).admit("192.0.2.1", NOW + 2, RETRY)
     assert refusal
     assert dict(refusal.extra) == {"retry_after": 2}
 
@@ -132,7 +134,7 @@ def test_one_that_has_called_since_it_was_found_stays(books: Store) -> None:
     with books.writing() as tx:
         tx.exec_driver_sql(f"UPDATE record SET last = {NOW}")
     with books.writing() as tx:
-        assert made.admit(tx, "192.0.2.1", NOW, RETRY)
+        assert made.turn(tx).admit("192.0.2.1", NOW, RETRY)
     assert kept(books) == {"once"}
 
 
@@ -145,3 +147,31 @@ def test_all_records_are_looked_through_in_time(books: Store, monkeypatch: pytes
     answers = [admitted(made, books) for _ in range(20)]
     assert answers.count("") == 3
     assert kept(books) == {f"m{number}" for number in (0, 2, 3, 4, 5, 8)}
+
+
+# --- a transaction that is not kept -------------------------------------------------------------------------------
+
+
+def test_what_is_not_on_disk_was_not_taken(books: Store) -> None:
+    """A full disk, or another host that was first: the same machines may come again, and be as many."""
+    keep(books, "once", NOW - 9 * RETRY, NOW - 9 * RETRY)
+    made = gate(books, cap=1)
+    with books.reading() as tx:
+        made.look(tx, NOW - 2 * RETRY)
+    made.limit(Limits(rate=1, burst=3, cap=3))
+    for remembered in (False, False, True):
+        with books.engine.connect() as tx, tx.begin() as begun:
+            turn = made.turn(tx)
+            codes = [turn.admit("192.0.2.1", NOW, RETRY) for _ in range(4)]
+            assert [one.code if one else "" for one in codes] == ["", "", "", "too-many-requests"]
+            other = turn.admit("192.0.2.2", NOW, RETRY)
+            assert other
+            assert other.code == "host-full"
+            if not remembered:
+                begun.rollback()
+        if remembered:
+            turn.remember()
+    assert kept(books) == set()
+    assert made.records == 3
+    assert admitted(made, books) == "too-many-requests"
+    assert admitted(made, books, "192.0.2.2") == "host-full"

@@ -67,3 +67,22 @@ def test_infinity_is_no_number_of_a_note(tmp_path: Path) -> None:
     for name in ("port", "pid", "started"):
         written(tmp_path, **{name: float("inf")})
         assert listening.read(tmp_path) is None
+
+
+def test_k15_a_move_to_another_port_is_no_new_beginning(tmp_path: Path) -> None:
+    """Who is overdue is told by how long the host has been there to be called, not by its port."""
+    assert listening.since(tmp_path) == 0
+    listening.note(tmp_path, "127.0.0.1", 1688)
+    began = 1_700_000_000
+    os.utime(tmp_path / "serving.json", (began, began))
+    assert listening.since(tmp_path) == began
+    for port in (1689, 1690):
+        listening.note(tmp_path, "127.0.0.1", port)
+        assert listening.since(tmp_path) == began
+    written(tmp_path, since=-1)
+    assert listening.since(tmp_path) > began  # a damaged member: the file's own time
+    listening.forget(tmp_path)
+    assert listening.since(tmp_path) == 0
+    written(tmp_path, started=1, since=began)  # another process's note
+    listening.note(tmp_path, "127.0.0.1", 1688)
+    assert listening.since(tmp_path) > began

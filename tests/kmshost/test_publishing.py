@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import dns.resolver
 import pytest
@@ -140,6 +141,120 @@ def test_what_is_published_under_another_name_or_label_or_in_a_domain_no_longer_
         host.look()
         assert server.query(f"_vlmcs._tcp.{ZONE}", "SRV") == server.query(f"new.{ZONE}", "A") == []
         assert host.events()[-1] == (12294, "withdrawn", ZONE)
+
+
+def test_what_works_stays_until_what_is_wanted_instead_is_published(
+    bind: NameServer, make_host: Callable[..., Host]
+) -> None:
+    host = make_host()
+    host.set(bind)
+    host.look()
+    host.set(dns_label="_vlmcs._tcp")  # which the key may not change
+    assert host.publish().code == "dns-refused"
+    host.look()
+    assert bind.query(SRV, "SRV") == [OWN, VETERAN]
+    assert bind.query(f"host1.{ZONE}", "A") == ["192.0.2.1"]
+    assert [one.label for one in host.own()] == ["_volact._tcp"]
+    host.set(dns_label="_volact._tcp")
+    assert host.publish().detail == ""
+    assert [one.code for one in host.withdraw()] == ["withdrawn"]
+    assert bind.query(SRV, "SRV") == [VETERAN]
+    assert bind.query(f"host1.{ZONE}", "A") == []
+
+
+def test_a_new_label_for_the_same_name_keeps_the_address_and_the_stop_takes_it(
+    make_host: Callable[..., Host],
+) -> None:
+    other = f"_vlmcs._tcp.{ZONE}"
+    key = Key("host1", [(SRV, "SRV"), (f"host1.{ZONE}", "A"), (other, "SRV")])
+    with Named({ZONE: ""}, [key]) as server:
+        host = make_host(addresses=("192.0.2.1", "192.0.2.2"))
+        host.set(server)
+        host.look()
+        host.here = host.here._replace(addresses=("192.0.2.2", "192.0.2.3"))
+        host.set(dns_label="_vlmcs._tcp")
+        result = host.publish()
+        assert (result.code, result.detail) == ("ok", "")
+        assert (server.query(SRV, "SRV"), server.query(other, "SRV")) == ([], [OWN])
+        assert server.query(f"host1.{ZONE}", "A") == ["192.0.2.2", "192.0.2.3"]
+        assert len(host.own()) == 1
+        assert [one.code for one in host.withdraw()] == ["withdrawn"]
+        assert server.query(other, "SRV") == server.query(f"host1.{ZONE}", "A") == []
+
+
+ONE = f"one.{ZONE}"
+SHARED = [
+    Key(name, [(SRV, "SRV"), (f"_vlmcs._tcp.{ZONE}", "SRV"), (ONE, "A AAAA")]) for name in ("host1", "host2")
+]
+
+
+def on_one_machine(
+    server: NameServer, make_host: Callable[..., Host], label: str = "_volact._tcp"
+) -> list[Host]:
+    """Two hosts on two ports of one machine, whose name both publish; the first has put its address there."""
+    made = []
+    for name, key, port in zip(("host1", "host2"), SHARED, (1688, 1689), strict=True):
+        host = make_host(name)
+        host.write_key(key.text())
+        host.here = Whereabouts(ONE, ("192.0.2.1",))
+        host.set(server, dns_label="_volact._tcp" if port == 1688 else label)
+        made.append(host)
+        assert host.publish(port).code == "ok"
+    return made
+
+
+@BOTH
+def test_of_two_hosts_with_one_name_the_first_to_stop_leaves_the_other_its_address(
+    brand: type[NameServer], make_host: Callable[..., Host]
+) -> None:
+    with brand({ZONE: ""}, SHARED) as server:
+        first, second = on_one_machine(server, make_host)
+        said = second.publish(1689).detail
+        assert f"0 100 1688 {ONE}." in said
+        assert "dns_name" in said
+        assert f"0 100 1689 {ONE}." in first.publish().detail
+        assert [one.code for one in first.withdraw()] == ["withdrawn"]
+        assert server.query(SRV, "SRV") == [f"0 100 1689 {ONE}."]
+        assert server.query(ONE, "A") == ["192.0.2.1"]
+
+
+def test_of_two_hosts_with_one_name_the_one_that_put_the_address_there_takes_it_if_it_is_the_last(
+    make_host: Callable[..., Host],
+) -> None:
+    with Named({ZONE: ""}, SHARED) as server:
+        first, second = on_one_machine(server, make_host, label="_vlmcs._tcp")
+        assert [one.code for one in second.withdraw()] == ["withdrawn"]
+        assert server.query(ONE, "A") == ["192.0.2.1"]
+        assert first.publish().detail == ""
+        assert [one.code for one in first.withdraw()] == ["withdrawn"]
+        assert server.query(ONE, "A") == []
+
+
+def test_a_host_under_another_label_is_left_the_address_too(make_host: Callable[..., Host]) -> None:
+    with Named({ZONE: ""}, SHARED) as server:
+        first, _ = on_one_machine(server, make_host, label="_vlmcs._tcp")
+        assert f"_vlmcs._tcp.{ZONE} 0 100 1689 {ONE}." in first.publish().detail
+        assert [one.code for one in first.withdraw()] == ["withdrawn"]
+        assert server.query(SRV, "SRV") == []
+        assert server.query(ONE, "A") == ["192.0.2.1"]
+
+
+def test_of_two_hosts_with_one_name_that_stop_at_once_the_last_takes_the_address(
+    make_host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one's record goes between the look and the update: what was decided by it does not hold."""
+    with Named({ZONE: ""}, SHARED) as server:
+        first, second = on_one_machine(server, make_host)
+        send, waiting = nameserver.send, [second]
+
+        def after_the_other(*given: Any) -> Any:
+            if waiting:
+                waiting.pop().withdraw()
+            return send(*given)
+
+        monkeypatch.setattr(nameserver, "send", after_the_other)
+        assert [one.code for one in first.withdraw()] == ["withdrawn"]
+        assert server.query(SRV, "SRV") == server.query(ONE, "A") == []
 
 
 def test_cdns_withdraws_and_sdns_publishes_again_and_a_host_that_does_not_serve_is_not_published(

@@ -13,9 +13,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import postgres
-from kmshost.site import ADDRESS, PRODUCT, SERVER, Numbers, Site
+from kmshost.site import ADDRESS, PRODUCT, SERVER, Machine, Numbers, Site
 from volact import db
-from volact.kmshost import ledger, schema, store
+from volact.kmshost import ledger, schema, store, surveys
+from volact.kmshost.checkins import Sent
 from volact.kmshost.store import Event, Store
 from volact.protocol.problems import BrokenData, Refused
 from world import DAY, NOW, new_id
@@ -152,6 +153,24 @@ def test_the_oldest_events_beyond_those_that_are_kept_go_by_slices(
     assert max(gone) <= 500
 
 
+def test_handled_requests_do_not_wash_away_what_is_rare(
+    books: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule E: that a host could not start, or a publication failed, is looked for after a busy week."""
+    monkeypatch.setattr(store, "EVENTS_KEPT", 5)
+    monkeypatch.setattr(store, "RARE_KEPT", 3)
+    rare = [Event(n, number, "x") for n, number in enumerate((12291, 12293, 12294, 12295, 12293))]
+    with books.writing() as tx:
+        assert store.trim_rare_events(tx) == 0
+        store.add_event(tx, *rare, *[Event(9 + n, 12290, "ok") for n in range(20)])
+    with books.writing() as tx:
+        assert store.trim_events(tx) == 15
+        assert store.trim_events(tx) == 0
+        assert store.trim_rare_events(tx) == 2
+        assert store.trim_rare_events(tx) == 0
+        assert store.events(tx) == [*rare[2:], *[Event(9 + n, 12290, "ok") for n in range(15, 20)]]
+
+
 def test_tallies_add_up(books: Store) -> None:
     with books.writing() as tx:
         store.add_tally(tx, {})
@@ -162,6 +181,7 @@ def test_tallies_add_up(books: Store) -> None:
 
 def test_the_rules_sizes() -> None:
     assert store.EVENTS_KEPT == 100_000
+    assert store.RARE_KEPT == 10_000
     assert store.SLICE == 500
 
 
@@ -384,3 +404,31 @@ def test_the_ledger_reads_page_by_page(site: Site, numbers: Numbers) -> None:
     assert len(live) == 4
     assert {row.last for row in live} == {NOW + HOUR}
     assert [row.id for row in live] == sorted(row.id for row in live)
+
+
+def test_machines_are_counted_by_private_and_global_source(site: Site, numbers: Numbers) -> None:
+    """K17. Of a machine that counts, the last address of each product; of one that does not, nothing."""
+
+    def call(address: str, machine: Machine, product: str = PRODUCT) -> None:
+        body = machine.checkin(product)
+        site.host.answer([(Sent(body["token"], body["jwk"]), address)])
+
+    def by_source() -> tuple[int, int]:
+        with site.store.reading() as tx:
+            found = surveys.by_source(tx, site.clock.now())
+        assert set(found) == {"private", "global"}
+        return found["private"], found["global"]
+
+    assert by_source() == (0, 0)
+    private = ["10.0.0.1", "::ffff:192.168.7.7", "fd00::ffff:1", "127.0.0.1", "172.31.255.255"]
+    others = ["198.51.100.7", "::ffff:8.8.8.8", "2001:db8::1", "172.32.0.1", "100.128.0.1", "fd1::2"]
+    machines = site.machines(len(private) + len(others))
+    for machine, address in zip(machines, private + others, strict=True):
+        call(address, machine)
+    assert by_source() == (5, 6)
+    call("10.0.0.1", machines[0], SERVER)
+    assert by_source() == (5, 6)
+    call("8.8.4.4", machines[0], SERVER)
+    assert by_source() == (5, 7)
+    site.clock.pass_(numbers.lifetime)
+    assert by_source() == (0, 0)

@@ -218,9 +218,9 @@ def test_no_command_repeats_a_key(host: Enterprise, run: Run, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        ("port = 65536\n", "usage"),
-        ("prot = 1688\n", "usage"),
-        ("retry_minutes = 5\n", "usage"),
+        ("port = 65536\n", "setting-invalid"),
+        ("prot = 1688\n", "setting-invalid"),
+        ("retry_minutes = 5\n", "setting-invalid"),
         ('log_level = "loud"\n', "usage"),
     ],
 )

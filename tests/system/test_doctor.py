@@ -20,6 +20,7 @@ from client.machine import PARTS
 from client.publisher import Publisher
 from kmshost_process import Home, Host
 from nameservers import Key, Named
+from polling import until
 from world import PRODUCT
 
 pytestmark = pytest.mark.sockets
@@ -140,7 +141,12 @@ def test_d5_a_host_that_does_not_run_whose_clock_is_wrong_or_whose_delegation_is
             ("-2d", "failed", "failed"),
             ("+199d", "ok", "ok"),
             ("+201d", "ok", "warning"),
-            ("+401d", "ok", "failed"),
+            (
+                "+401d",
+                "warning",
+                "failed",
+            ),  # over, and nobody has called in all the time: is the clock right?
+            ("+36500d", "failed", "failed"),
         ):
             network.clock.write_text(days)
             try:
@@ -151,6 +157,9 @@ def test_d5_a_host_that_does_not_run_whose_clock_is_wrong_or_whose_delegation_is
             assert (results["host: clock"], results["host: delegation"]) == (clock, delegation), days
             if delegation == "warning":
                 assert "volact kmshost extend" in found.checks["host: delegation"]["next"]
+            if days.startswith("+") and delegation == "failed":  # the clock comes first
+                assert "Compare the clock" in found.checks["host: clock"]["next"]
+                assert found.checks["host: delegation"]["next"].startswith("See whether the clock is right")
 
 
 def test_d5_a_client_that_finds_no_host_and_one_whose_host_was_set_by_hand(network: Network) -> None:
@@ -234,8 +243,8 @@ def test_d5_dns_that_is_stale_foreign_missing_and_out_of_reach(network: Network,
             f"_volact._tcp SRV 3 1 {silent} faraway",
             "faraway A 127.0.0.1",
             "_volact._tcp SRV 4 1 1688 nameless",
-            f"_volact._tcp SRV 5 1 {healthy.port} nothost",
-            "nothost A 127.0.0.1",
+            f"_volact._tcp SRV 5 1 {healthy.port} mute",  # a name server: it waits for the rest of a question
+            "mute A 127.0.0.1",
         ]
         bind = stack.enter_context(Named({ZONE: "\n".join(records)}))  # nobody may publish there
         network.ask(bind)
@@ -248,7 +257,7 @@ def test_d5_dns_that_is_stale_foreign_missing_and_out_of_reach(network: Network,
         f"dead.{ZONE}:{dead}": "stale",
         f"nameless.{ZONE}:1688": "stale",
         f"rogue.{ZONE}:{rogue.port}": "foreign",
-        f"nothost.{ZONE}:{healthy.port}": "foreign",
+        f"mute.{ZONE}:{healthy.port}": "unreachable",
         f"faraway.{ZONE}:{silent}": "unreachable",
     }
     assert broken.code == 1
@@ -258,6 +267,96 @@ def test_d5_dns_that_is_stale_foreign_missing_and_out_of_reach(network: Network,
     assert missing["result"] == "failed"
     assert missing["found"].startswith(f"missing: 0 100 {network.port} {NAME}. is not served.")
     assert client.verdicts(f"domain: hosts {ZONE}") == wanted
+
+
+def test_d5_a_host_that_serves_other_networks_than_its_own_machine_s_is_not_called_broken(
+    network: Network, healthy: Named
+) -> None:
+    settings = network.home.folder / "kmshost.toml"
+    before = settings.read_text()
+    settings.write_text(before + 'networks = "10.0.0.0/8"\n')
+    port = f"{NAME}:{network.port}"
+    try:
+        until(lambda: doctor(network.client).verdicts(f"client: kms host {PRODUCT}")[port] == "unready")
+        on_client, on_host = doctor(network.client), doctor(network.home.environ)
+    finally:
+        settings.write_text(before)
+    until(lambda: doctor(network.home.environ).results()["host: port"] == "ok")
+    assert "out of DNS" not in on_client.checks[f"client: kms host {PRODUCT}"]["next"]
+    assert "networks (kmshost.toml)" in on_client.checks[f"client: kms host {PRODUCT}"]["next"]
+    assert on_host.code == 0, on_host
+    for name in ("host: port", "host: address", f"host: hosts {ZONE}"):
+        assert on_host.results()[name] == "skipped", name
+    for name in ("host: port", "host: address"):
+        assert "cannot be asked from here" in on_host.checks[name]["found"]
+
+
+def test_d5_settings_that_a_running_host_does_not_take_up_are_told_everywhere(
+    network: Network, healthy: Named
+) -> None:
+    settings = network.home.folder / "kmshost.toml"
+    before = settings.read_text()
+    assert doctor(network.home.environ).results()["host: settings"] == "ok"
+    assert network.home.run("status")["settings_problem"] is None
+    try:
+        settings.write_text(before + 'networks = "10.0.0.1/8"\nrenewal_minutes = 3\n')
+        found = doctor(network.home.environ)
+        status, shown = (
+            network.home.run("status"),
+            inprocess.run("slmgr", "/dlv", environ=network.home.environ),
+        )
+        settings.write_text(before.replace('dns_addresses = "127.0.0.1"', 'dns_addresses = "0.0.0.0"'))
+        of_dns = doctor(network.home.environ)
+    finally:
+        settings.write_text(before)
+    assert found.code == 1
+    assert found.results()["host: settings"] == "failed"
+    for said in (found.checks["host: settings"]["found"], status["settings_problem"], shown.out):
+        assert "10.0.0.1/8" in said
+    assert "former settings" in found.checks["host: settings"]["found"]
+    assert "Notice: a setting is wrong" in shown.out
+    assert of_dns.results()["host: settings"] == "failed"
+    assert "0.0.0.0" in of_dns.checks["host: settings"]["found"]
+    assert of_dns.results()["host: address"] == "skipped"
+
+
+def test_d5_a_machine_whose_clock_is_a_year_ahead_is_not_told_that_it_is_activated(
+    network: Network, healthy: Named
+) -> None:
+    """PROTOCOL section 8: the lease is stored, and over by that clock alone."""
+    clock = network.folder / "machine-clock"
+    clock.write_text("+365d")
+    environ = {
+        **network.client, "VOLACT_HOME": str(network.folder / "ahead"), "VOLACT_LAB_CLOCK": str(clock)
+    }  # fmt: skip
+    product = str(network.publisher.folder / "cad.volact-product")
+
+    def run(*words: str) -> inprocess.Done:
+        return inprocess.run(*words, environ=environ)
+
+    assert run("volact", "client", "install", product, f"--root={network.publisher.pub}").code == 0
+    assert run("slmgr", "/skms", f"127.0.0.1:{network.port}").code == 0
+    for words in (("slmgr", "/ato"), ("volact", "client", "activate")):
+        refused = run(*words, "--json")
+        said = json.loads(refused.out)
+        assert (refused.code, said["code"], said["state"], said["state_name"]) == (
+            1,
+            "clock-ahead",
+            5,
+            "Notification",
+        )
+        assert "365 days ahead" in said["detail"] or "364 days ahead" in said["detail"]
+    found = doctor(environ)
+    assert found.results()["client: clock"] == "failed"
+    assert "Set the clock" in found.checks["client: clock"]["next"]
+    clock.write_text("+100d")  # within the lease
+    licensed = run("slmgr", "/ato")
+    assert (licensed.code, "Licensed" in licensed.out) == (0, True)
+    assert "days ahead" in licensed.err
+    clock.write_text("+0s")
+    healed = run("slmgr", "/ato")
+    assert (healed.code, healed.err.strip()) == (0, "")
+    assert doctor(environ).results()["client: clock"] == "ok"
 
 
 def test_d5_a_count_that_was_reached_once_and_is_no_more(network: Network, healthy: Named) -> None:

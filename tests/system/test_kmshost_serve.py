@@ -97,10 +97,14 @@ def test_from_init_to_the_first_lease(home: Home, publisher: Serving) -> None:
     assert [row["cmid"] for row in listed] == [one.cmid for one in machines]
     assert home.run("clients", "--limit", "1", "--after", str(listed[1]["row"])) == listed[2:]
     events = home.run("events", "--since", "1h")
-    assert [one["result"] for one in events] == ["count-insufficient", "count-insufficient", "ok", "ok"]
+    # Before it was activated it refused to say who it is: noted beside the requests.
+    refused_itself = [one for one in events if one["result"] == "host-not-activated"]
+    answered = [one["result"] for one in events if one not in refused_itself]
+    assert answered == ["count-insufficient", "count-insufficient", "ok", "ok"]
+    assert len(refused_itself) <= 1
     assert {one["event"] for one in events} == {12290}
     log = (home.folder / "serve.log").read_text()
-    assert log.count('"event_id":12290') == 4
+    assert log.count('"event_id":12290') == len(events)
 
 
 def test_a_delegation_is_extended_while_the_host_serves_and_brings_a_new_product_version(

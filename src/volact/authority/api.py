@@ -9,7 +9,7 @@
 `GET /v1/root`
     ``{"root": {"token", "jwk"}, "roots": [...]}``.
 
-Every refusal is a problem document, `application/problem+json`.
+Every refusal is a problem document, `application/problem+json`. The public pages for people, `/phone`, are handed in.
 """
 
 from __future__ import annotations
@@ -30,11 +30,15 @@ from volact.grouping import GroupCommit
 from volact.protocol.problems import Refusal, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from volact.authority.authority import Authority
     from volact.authority.statuslist import Published
     from volact.http import App, Receive, Scope, Send
+
+    Ask = Callable[[bytes, str], Awaitable[bytes | Refusal]]
+    Pages = Callable[[Authority, Ask], Mapping[str, App]]
+    """What people see: by the first word of its path, and it asks with one request's JSON and the caller's address."""
 
 _TICK_SECONDS = 1.0
 
@@ -42,9 +46,12 @@ _TICK_SECONDS = 1.0
 class Face:
     """The authority's routes and the work beside them."""
 
-    def __init__(self, authority: Authority, reload_settings: Callable[[], None]) -> None:
+    def __init__(
+        self, authority: Authority, reload_settings: Callable[[], None], pages: Pages | None = None
+    ) -> None:
         """Answer with `authority`; `reload_settings` makes it look at its settings again."""
         self._authority = authority
+        self._pages = pages(authority, self.ask) if pages else {}
         self._reload_settings = reload_settings
         self._group = GroupCommit(authority.answer)
         self._published: Published | None = None
@@ -142,16 +149,18 @@ class Face:
     async def _answer(self, sent: Sent, address: str) -> bytes | Refusal:
         return await self._group.submit(sent, address)
 
+    async def ask(self, body: bytes, address: str) -> bytes | Refusal:
+        """What `POST /v1/requests` answers to one ask from this address, for a page; never raises."""
+        sent = read_batch(body)
+        if isinstance(sent, list):
+            return Refusal("request-malformed", "One request is taken here.")
+        return await self._answer_or_refuse(sent, address)
+
     # --- the rest -----------------------------------------------------------------------------------------
 
     def app(self) -> App:
         """The ASGI application."""
         face = self
-
-        @get("/v1/status", sync_to_thread=False)
-        def status(request: Request[Any, Any, Any]) -> Response[bytes]:
-            """The status list."""
-            return face.status(request.headers.get("if-none-match", ""))
 
         @get("/v1/root", sync_to_thread=False)
         def root() -> Response[bytes]:
@@ -160,28 +169,34 @@ class Face:
             body = msgspec.json.encode({"root": roots.first, "roots": list(roots.later)})
             return Response(body, media_type="application/json")
 
-        pages: Any = Litestar(
-            [status, root],
+        others: Any = Litestar(
+            [root],
             openapi_config=None,
             exception_handlers={HTTPException: _refused, Exception: _refused},
             logging_config=None,
         )
 
         async def application(scope: Scope, receive: Receive, send: Send) -> None:
-            # Before the framework's routing, which would cost the hot route a seventh of its time.
+            # Before the framework's routing, which would cost the hot route a seventh of its time, and would hold
+            # a copy of the list for each caller who is slow to read it.
             if scope["path"] == "/v1/requests":
                 await face.requests(scope, receive, send)
+            elif scope["path"] == "/v1/status":
+                await face.status(scope).send(send)
             else:
-                await pages(scope, receive, send)
+                page = face._pages.get("/" + scope["path"].split("/", 2)[1], others)
+                await page(scope, receive, send)
 
         return application
 
-    def status(self, known: str) -> Response[bytes]:
-        """The status list, or 304 for who has it."""
+    def status(self, scope: Scope) -> http.Response:
+        """`GET /v1/status`: the status list, or 304 for who has it."""
+        if scope["method"] != "GET":
+            return http.problem(Refusal("method-not-allowed", "Use GET.", (("allow", "GET"),)))
         published = self._published
         if published is None:
-            return _as_response(http.problem(Refusal("busy")))
-        return _as_response(http.status_list(known, published.etag, lambda: published.content))
+            return http.problem(Refusal("busy"))
+        return http.status_list(http.header(scope, b"if-none-match"), published.etag, published.content)
 
 
 def _as_response(made: http.Response) -> Response[bytes]:

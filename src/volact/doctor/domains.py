@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from volact.client import discovery
 from volact.client.address import Address
 from volact.doctor import checks, probing
-from volact.doctor.checks import FAILED, OK, SKIPPED, WARNING, Check
+from volact.doctor.checks import FAILED, HOST, OK, SKIPPED, WARNING, Check
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -80,23 +80,36 @@ def _any_way(_ip: str) -> bool:
 
 def judged(role: str, name: str, looked_at: str, verdicts: Sequence[Verdict]) -> Check:
     """The check of what answered at several targets."""
-    result = checks.worst(result_of(one) for one in verdicts)
-    bad = [one for one in verdicts if result_of(one) != OK]
+    results = [result_of(one, role) for one in verdicts]
+    bad = [one for one, result in zip(verdicts, results, strict=True) if result != OK]
     kinds = dict.fromkeys(one.verdict for one in bad)
     said = [f"{sum(one.verdict == kind for one in bad)} {kind}" for kind in kinds]
     found = f"{len(verdicts) - len(bad)} of {len(verdicts)} good" + "".join(f", {one}" for one in said)
-    advice = " ".join(dict.fromkeys(_OTHER if one.other else _TO_DO[one.verdict] for one in bad))
+    advice = " ".join(dict.fromkeys(_to_do(one) for one in bad))
     members = tuple(one.members() for one in verdicts)
-    return Check(role, name, result, looked_at, f"{found}.", advice, members)
+    return Check(role, name, checks.worst(results), looked_at, f"{found}.", advice, members)
 
 
-def result_of(one: Verdict) -> str:
-    """How bad a verdict is; another publisher's host in the same domain is its own publisher's business."""
+def result_of(one: Verdict, role: str) -> str:
+    """How bad a verdict is.
+
+    Another publisher's host in the same domain is its own publisher's business. A host that serves other networks
+    need not serve the machine that is a KMS host itself: from there it cannot be looked at.
+    """
     if one.verdict == probing.GOOD:
         return OK
+    if one.elsewhere and role == HOST:
+        return SKIPPED
     return WARNING if one.other or one.verdict == probing.UNREADY else FAILED
 
 
+def _to_do(one: Verdict) -> str:
+    return _OTHER if one.other else _ELSEWHERE if one.elsewhere else _TO_DO[one.verdict]
+
+
+_ELSEWHERE = (
+    "If it is to serve this machine: on that host, add this machine's network to networks (kmshost.toml)."
+)
 _OTHER = "Publish another publisher's host under a label or domain of its own, where that can be: clients pass it over."
 _TO_DO = {
     probing.STALE: "Start the host there, or take the stale record out of DNS.",

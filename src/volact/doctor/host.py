@@ -8,22 +8,24 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from volact.client.address import Address
+from volact.client.reporting import span
 from volact.commands import when
 from volact.doctor import checks, domains, probing
 from volact.doctor.checks import FAILED, HOST, OK, SKIPPED, WARNING, Check
 from volact.kmshost import (
     counting,
     dnsrecords,
-    firewall,
     foretelling,
     listening,
+    nftables,
     publishing,
     reporting,
+    surveys,
     whereabouts,
 )
 from volact.kmshost import store as sql
 from volact.kmshost.firewall import Firewall
-from volact.protocol.policy import CLOCK_TOLERANCE, CLOCK_WITNESSES, DAY, FORECAST_DAYS
+from volact.protocol.policy import CLOCK_TOLERANCE, CLOCK_WITNESSES, DAY, FORECAST_DAYS, of_edition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from volact.doctor.probing import Places, Served
     from volact.kmshost.dnsrecords import DnsRecord
     from volact.kmshost.setup import Opened
+    from volact.protocol.documents import Document
 
 _TIMEDATECTL_SECONDS = 5
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
@@ -42,10 +45,12 @@ def look(
 ) -> Iterator[tuple[str, Callable[[], list[Check]]]]:
     """The checks of a host, each with what is being done meanwhile."""
     found = reporting.status(opened)
+    yield "settings", lambda: [_settings(found)]
     yield "storage", lambda: [_storage(opened, found)]
     yield "clock", lambda: [_clock(opened), ntp(HOST, environ)]
     yield "delegation", lambda: [_delegation(found)]
     yield "count", lambda: _counts(opened, found)
+    yield "records", lambda: [_records(opened), _sources(opened)]
     yield "port", lambda: [_port(opened, places)]
     yield "published addresses", lambda: [_address(opened, places)]
     yield "firewall", lambda: [_firewall(opened, environ)]
@@ -55,7 +60,19 @@ def look(
         yield "DNS", lambda: [_no_domain(opened)]
 
 
-# --- storage, clock, delegation, count --------------------------------------------------------------------------
+# --- settings, storage, clock, delegation, count --------------------------------------------------------------------------
+
+
+def _settings(found: Mapping[str, Any]) -> Check:
+    """Whether a service would start with the settings as they are now (a running one has those that it took up last)."""
+    looked_at = "kmshost.toml, the setting table and the environment variables"
+    if found["settings_problem"]:
+        said = reporting.broken_settings(found)
+        return Check(HOST, "settings", FAILED, looked_at, f"{said[0].upper()}{said[1:]}.", _MEND)
+    return Check(HOST, "settings", OK, looked_at, "All of them can be used.")
+
+
+_MEND = "Mend that setting: `volact kmshost status` says where it comes from."
 
 
 def _storage(opened: Opened, found: Mapping[str, Any]) -> Check:
@@ -75,36 +92,72 @@ def _storage(opened: Opened, found: Mapping[str, Any]) -> Check:
 
 def _clock(opened: Opened) -> Check:
     """Against the newest date that the publisher signed, and what the machines' clocks said when they called last."""
-    looked_at = "this machine's clock, the newest date that the publisher signed, and the machines' clocks"
+    looked_at = "this machine's clock, the dates that the publisher signed, when machines called, and what their clocks said"
     now, keyring = opened.clock.now(), opened.keyring()
     advice = "Set the clock, and let time synchronisation keep it (timedatectl set-ntp true)."
     if keyring is not None and keyring.is_behind(now):
         said = f"It says {when(now)}, which is before what the publisher has signed: no lease is given."
         return Check(HOST, "clock", FAILED, looked_at, said, advice)
-    away = _machines_away(opened)
-    if away is None:
+    doubt = _doubt(opened, keyring.newest if keyring else None, now)
+    if doubt is not None:
+        return Check(HOST, "clock", doubt[0], looked_at, f"It says {when(now)}; {doubt[1]}", _FIRST_THE_CLOCK)
+    told = _told(opened)
+    if len(told) < CLOCK_WITNESSES:
         said = f"{when(now)}; fewer than {CLOCK_WITNESSES} machines have called, to compare it with."
+        if len(told) >= _FEW and min(map(abs, told)) > DAY:
+            said = f"{when(now)}; the clocks of all {len(told)} machines that have called are more than a day away from it."
+            return Check(HOST, "clock", WARNING, looked_at, said, advice)
         return Check(HOST, "clock", OK, looked_at, said)
-    said = f"{when(now)}; most machines' clocks are {_span(away)} away from it."
+    away = int(statistics.median_low(told))
+    said = f"{when(now)}; most machines' clocks are {span(abs(away))} away from it."
     if abs(away) <= CLOCK_TOLERANCE:
         return Check(HOST, "clock", OK, looked_at, said)
     return Check(HOST, "clock", FAILED if abs(away) > DAY else WARNING, looked_at, said, advice)
 
 
-def _machines_away(opened: Opened) -> int | None:
-    """How far the clocks of the machines that called last were from this one then; None if too few have."""
+_FEW = 3
+"""So many machines whose clocks are all far away from the host's are worth a word."""
+_FIRST_THE_CLOCK = (
+    "Compare the clock with another one first, and set it if it is wrong. If it is right, this host was off or nobody"
+    " called: see the delegation and the count."
+)
+
+
+def _doubt(opened: Opened, newest: Document | None, now: int) -> tuple[str, str] | None:
+    """Why the clock may be far ahead, by what this host itself has seen, and how bad that is; None if nothing says so.
+
+    A host that runs hears of its machines, whose records live for `lifetime`, as long as its delegation lasts; who
+    comes to its end without having heard of any has skipped that time, or was off.
+    """
+    with opened.store.reading() as tx:
+        events = sql.events(tx, limit=1, event=reporting.HANDLED)
+    last = events[-1].time if events else None
+    lifetime = min(
+        (one.record_lifetime for one in opened.policies()), default=of_edition("client").record_lifetime
+    )
+    if newest is not None and now > newest["exp"]:
+        over, whole = now - newest["exp"], newest["exp"] - newest.iat
+        if over > whole:
+            return FAILED, f"the delegation of {when(newest.iat)} was over {span(over)} ago by that clock."
+        heard = newest.iat if last is None else last
+        if newest["exp"] - heard > lifetime:
+            return (
+                WARNING,
+                f"no machine has called since {when(heard)}, and the delegation is over by that clock.",
+            )
+    elif last is not None and now - last > lifetime:
+        return WARNING, f"the last machine called {span(now - last)} ago by that clock."
+    return None
+
+
+def _told(opened: Opened) -> list[int]:
+    """How far the clocks of the machines that called last were from this one then; of each what it said last."""
     with opened.store.reading() as tx:
         events = sql.events(tx, limit=10 * CLOCK_WITNESSES, event=reporting.HANDLED)
     last = {
         one.cmid: one.time - one.client_time for one in events if one.cmid and one.client_time is not None
     }
-    said = list(last.values())[-CLOCK_WITNESSES:]
-    return int(statistics.median_low(said)) if len(said) == CLOCK_WITNESSES else None
-
-
-def _span(seconds: int) -> str:
-    seconds = abs(seconds)
-    return f"{seconds // DAY} days" if seconds >= 2 * DAY else f"{seconds} seconds"
+    return list(last.values())[-CLOCK_WITNESSES:]
 
 
 def ntp(role: str, environ: Mapping[str, str]) -> Check:
@@ -143,8 +196,10 @@ def _delegation(found: Mapping[str, Any]) -> Check:
         return Check(HOST, "delegation", FAILED, looked_at, "This host is not activated.", advice)
     said = f"Until {found['until']}, {found['used_percent']} % used; for {_products(found)}."
     by_file = "This host's administrator: volact kmshost extend, or by file (--request-file), which the publisher answers."
-    if found["reason"] and found["warning"]:
-        return Check(HOST, "delegation", FAILED, looked_at, f"{found['warning']}.", by_file)
+    if found["reason"] == "host-clock-wrong" and found["warning"]:
+        said = f"It was over at {found['until']}, by this machine's clock: no machine gets a lease."
+        advice = f"See whether the clock is right, which comes first. If it is: {by_file}"
+        return Check(HOST, "delegation", FAILED, looked_at, said, advice)
     if found["warning"]:
         return Check(HOST, "delegation", WARNING, looked_at, said, by_file)
     if found["reason"]:
@@ -185,6 +240,39 @@ def _count(one: Mapping[str, Any], ahead: Mapping[str, Any] | None, granted: int
     return Check(HOST, name, OK, looked_at, f"{said} {ahead['sentence'] if ahead else ''}".rstrip())
 
 
+_NEARLY_FULL = 90
+
+
+def _records(opened: Opened) -> Check:
+    """How near the host is to its cap, at which machines that it does not know are refused (K17)."""
+    looked_at = "how many records the host keeps, and the setting record_cap"
+    cap = opened.settings_now().record_cap
+    with opened.store.reading() as tx:
+        kept = sql.records(tx)
+    said = f"{kept} records, " + (f"{cap} at most." if cap else "any number.")
+    if not cap or kept * 100 < cap * _NEARLY_FULL:
+        return Check(HOST, "records", OK, looked_at, said)
+    advice = "See volact kmshost clients: if the machines are yours, raise record_cap; if not, set networks."
+    if kept < cap:
+        return Check(HOST, "records", WARNING, looked_at, said, advice)
+    return Check(HOST, "records", FAILED, looked_at, f"{said} New machines are refused (host-full).", advice)
+
+
+def _sources(opened: Opened) -> Check:
+    """Whether machines call from where anybody may: without `networks` a host serves everyone (K17)."""
+    looked_at = "from where the machines that count called last, and the setting networks"
+    with opened.store.reading() as tx:
+        found = surveys.by_source(tx, opened.clock.now())
+    said = f"{found['private']} from private addresses, {found['global']} from global ones"
+    networks = opened.settings_now().networks
+    if networks:
+        return Check(HOST, "sources", OK, looked_at, f"{said}; only {networks} are served.")
+    if found["global"]:
+        advice = "If these are not your machines, set networks to those that are (kmshost.toml)."
+        return Check(HOST, "sources", WARNING, looked_at, f"{said}; everyone is served.", advice)
+    return Check(HOST, "sources", OK, looked_at, f"{said}; everyone is served.")
+
+
 # --- port and firewall ------------------------------------------------------------------------------------------
 
 
@@ -202,12 +290,22 @@ def _port(opened: Opened, places: Places) -> Check:
     said = f"The service (pid {running.pid}) listens on {running.address} port {running.port}"
     if verdict.verdict == probing.GOOD and verdict.host == opened.signer.kid:
         return Check(HOST, "port", OK, looked_at, f"{said}, and proves to be this host.")
+    if verdict.elsewhere and opened.settings_now().networks:
+        return Check(HOST, "port", SKIPPED, looked_at, f"{said}, and serves {_from_here(opened)}")
     if verdict.verdict == probing.UNREADY:
         advice = "See what fails here besides."
         return Check(HOST, "port", WARNING, looked_at, f"{said}, and says: {verdict.detail}", advice)
-    return Check(HOST, "port", FAILED, looked_at, f"{said}, but at {address}: {verdict.detail}", _START)
+    advice = _BUSY if verdict.verdict == probing.UNREACHABLE else _START
+    return Check(HOST, "port", FAILED, looked_at, f"{said}, but at {address}: {verdict.detail}", advice)
 
 
+def _from_here(opened: Opened) -> str:
+    """What to say where the service does not serve the machine that it runs on."""
+    networks = opened.settings_now().networks
+    return f"only {networks}: this machine is in none of them, so it cannot be asked from here."
+
+
+_BUSY = "See what keeps it from answering: its log, the load of this machine, and volact kmshost events."
 _START = (
     "Start it: volact kmshost serve. Why it could not is event 12291: volact kmshost events --event 12291."
 )
@@ -225,6 +323,8 @@ def _wanted(opened: Opened) -> tuple[DnsRecord, ...]:
 def _address(opened: Opened, places: Places) -> Check:
     """Whether this host is reached at the addresses that it publishes."""
     looked_at = "what answers at the addresses that this host publishes, called from this machine"
+    if dnsrecords.problem_of(opened.settings):
+        return Check(HOST, "address", SKIPPED, looked_at, "A setting of DNS is wrong: see the settings.")
     records = _wanted(opened)
     asked = dict.fromkeys((one.port, ip) for one in records for ip in one.addresses)
     if not asked or listening.read(opened.folder) is None:
@@ -233,6 +333,8 @@ def _address(opened: Opened, places: Places) -> Check:
     verdicts = probing.probe_all([(Address(ip, port), (ip,)) for port, ip in asked], places.known)
     mine = [one.target for one in verdicts if one.host == opened.signer.kid]
     others = [one for one in verdicts if one.host != opened.signer.kid]
+    if others and all(one.elsewhere for one in others) and opened.settings_now().networks:
+        return Check(HOST, "address", SKIPPED, looked_at, f"It serves {_from_here(opened)}")
     if not others:
         said = f"{', '.join(mine)}: this host. (What stands between it and others is not seen from here.)"
         return Check(HOST, "address", OK, looked_at, said)
@@ -247,11 +349,13 @@ def _firewall(opened: Opened, environ: Mapping[str, str]) -> Check:
     port = running.port if running else opened.settings.port
     seen = Firewall(environ).look(port)
     looked_at = f"the firewall of this machine ({seen.kind or 'firewalld, ufw, nftables'}), TCP port {port}"
-    if seen.state in (firewall.ALLOWED, firewall.OPEN):
+    if seen.state in (nftables.ALLOWED, nftables.OPEN):
         return Check(HOST, "firewall", OK, looked_at, f"{seen.kind}: {seen.detail}")
-    if not seen.kind or seen.state == firewall.UNKNOWN:
+    if not seen.kind or seen.state == nftables.UNKNOWN:
         return Check(HOST, "firewall", SKIPPED, looked_at, seen.detail)
     advice = "volact kmshost firewall shows the rule, and sets it with --apply."
+    if not seen.commands:
+        advice = "Take the machines that are to call out of these rules, if any of them is meant."
     return Check(HOST, "firewall", WARNING, looked_at, f"{seen.kind}: {seen.detail}", advice)
 
 
@@ -313,6 +417,9 @@ def _published(opened: Opened, domain: str, wanted: DnsRecord | None, served: Se
         return Check(HOST, name, FAILED, looked_at, f"missing: {missing}{tried}", advice)
     if tried:
         return Check(HOST, name, WARNING, looked_at, f"{wanted.srv} is served.{tried}", advice)
+    if on and last is not None and last.detail:
+        told = f"{wanted.srv} is served. {last.detail}"
+        return Check(HOST, name, WARNING, looked_at, told, "Mend that, then: volact kmshost publish.")
     how = f"published {when(last.time)}" if on and last else "entered by hand"
     return Check(HOST, name, OK, looked_at, f"{wanted.srv} is served ({how}).")
 

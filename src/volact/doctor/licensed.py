@@ -115,6 +115,11 @@ def _clock(pub: str, home: str, roots: Roots, environ: Mapping[str, str]) -> Che
         said = f"It says {reporting.moment(reading.wall)}, more than an hour before {reporting.moment(timekeeping.now(fold, reading.wall))}."
         advice = "Set the clock; the next answer of a host or of the authority sets all right again."
         return Check(CLIENT, "clock", FAILED, looked_at, said, advice)
+    ahead = timekeeping.ahead(fold, reading.wall)
+    if ahead:
+        said = f"It says {reporting.moment(reading.wall)}, {reporting.span(ahead)} ahead of the time that was signed."
+        advice = "Set the clock; what was granted then holds by itself. If it is right, the clock of who granted is not."
+        return Check(CLIENT, "clock", FAILED, looked_at, said, advice)
     return Check(
         CLIENT,
         "clock",

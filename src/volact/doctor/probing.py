@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dns.resolver
 
-from volact.calls import HOST_PROOF, HostCaller, problem_of
+from volact.calls import HOST_PROOF, HostCaller, Silent, problem_of
 from volact.client import discovery, resolving
 from volact.client.discovery import Service
 from volact.kmshost import nameserver
@@ -33,18 +33,10 @@ if TYPE_CHECKING:
     from volact.protocol.trust import Roots
 
 GOOD, STALE, FOREIGN, UNREACHABLE, UNREADY = "good", "stale", "foreign", "unreachable", "unready"
-"""A host of a publisher that is known here; nobody listens there; it is no such host; no answer came; it is a host
-that does not serve now, or says so, for that is not proved."""
+"""A host of a publisher that is known here; nobody listens there; what answers is no such host; no answer came, or not
+in time; what answers says that it does not serve, or not us, which is not proved and never held against it."""
 TARGET_SECONDS = HOST_PROOF
 _DNS_SECONDS = 9.0
-_UNREADY = (
-    "host-not-activated",
-    "host-clock-wrong",
-    "busy",
-    "storage-unavailable",
-    "too-many-requests",
-    "internal",
-)
 
 
 class Verdict(NamedTuple):
@@ -57,6 +49,7 @@ class Verdict(NamedTuple):
         host: the id of the host that proved itself; empty if none did.
         chain: its delegation's chain, the host's own delegation last; empty likewise.
         other: whether it is a proved host of another publisher.
+        code: of the problem that it says instead of its proof; empty if it says none.
     """
 
     target: str
@@ -65,6 +58,12 @@ class Verdict(NamedTuple):
     host: str = ""
     chain: tuple[Document, ...] = ()
     other: bool = False
+    code: str = ""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it says that it serves other networks than the one that it was asked from (PROTOCOL section 6)."""
+        return self.code == "machine-not-entitled"
 
     def members(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -207,9 +206,13 @@ def probe(address: Address, ips: tuple[str, ...] | None, known: Mapping[str, Roo
             answer = caller.get("/v1/host")
             body = answer.bundle()
             refusal = problem_of(body)
-            if refusal is not None and refusal.code in _UNREADY:
-                return Verdict(shown_as, UNREADY, f"{refusal.code}: {refusal}")
+            if refusal is not None:  # of whatever code: a newer host may know more of them
+                return Verdict(shown_as, UNREADY, f"{refusal.code}: {refusal}", code=refusal.code)
             return _proved(shown_as, body, known, caller.take_only)
+    except Silent as error:
+        return Verdict(
+            shown_as, UNREACHABLE, f"It takes a connection, and says nothing. {error.refusal.detail}"
+        )
     except Unreachable as error:
         return Verdict(shown_as, FOREIGN, f"What answers is no KMS host. {error.refusal.detail}")
     except DocumentRefused as error:

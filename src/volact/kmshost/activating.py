@@ -21,7 +21,7 @@ from volact.calls import Caller, problem_of
 from volact.commands import not_readable, when
 from volact.facts import facts_for
 from volact.files import PRIVATE, flush_folder, write_durably
-from volact.kmshost import setup
+from volact.kmshost import setup, surveys
 from volact.kmshost import store as sql
 from volact.kmshost.hostkeys import HostKeys, Label, label_of
 from volact.protocol import ids, jws, keys, machine, trust
@@ -205,7 +205,12 @@ class Activating:
 
     def _address(self, label: Label, authority: str | None) -> tuple[str, Sequence[str]]:
         products = self._opened.products()
-        named = products.get(label.product) or next(iter(products.values()), None)
+        named = products.get(label.product)
+        if authority is None and not (
+            named and named.document["url"]
+        ):  # the publisher is one, whatever the product
+            named = next((one for one in products.values() if one.document["url"]), named)
+        named = named or next(iter(products.values()), None)
         url = authority or (named.document["url"] if named else "")
         if not url:
             raise UsageError("No authority's address is known here.", "Give it with --authority URL.")
@@ -358,8 +363,8 @@ class Activating:
         """The signed statement of what was counted under the delegation (K21): products, nothing of machines."""
         since = self._held()[-1].iat
         with self._opened.store.reading() as tx:
-            peaks = sql.peaks(tx, now)
-        claims = {**common, "jti": self._new_id(), "from": min(since, now), "to": now, "peaks": peaks}
+            counts = {"peaks": sql.peaks(tx, now), "sources": surveys.by_source(tx, now)}
+        claims = {**common, "jti": self._new_id(), "from": min(since, now), "to": now, **counts}
         return self._opened.signer.bundle("usage", claims)
 
     def _new_id(self) -> str:

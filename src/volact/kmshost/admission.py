@@ -13,13 +13,14 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
-from volact.kmshost import schema
+from volact.kmshost import schema, store
 from volact.protocol.problems import Refusal
-from volact.sources import Buckets, source_of
+from volact.sources import Bucket, Buckets, source_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -43,69 +44,103 @@ class Limits(NamedTuple):
 
 
 class Admission:
-    """The gate of one process for machines that have no record."""
+    """The gate of one process for machines that have no record.
+
+    Attributes:
+        cap: how many records it keeps at most; 0: no limit.
+        buckets: what each source may still add.
+        records: how many there are.
+        lonely: machines that may make room, in the order in which they were found.
+    """
 
     def __init__(self, limits: Limits) -> None:
         """Hold to `limits`."""
-        self._cap = limits.cap
-        self._buckets: Buckets[str] = Buckets(limits.rate, limits.burst)
-        self._records = 0
-        self._lonely: deque[str] = deque(maxlen=KNOWN)
+        self.cap = limits.cap
+        self.buckets: Buckets[str] = Buckets(limits.rate, limits.burst)
+        self.records = 0
+        self.lonely: deque[str] = deque(maxlen=KNOWN)
         self._after = 0
 
     def limit(self, limits: Limits) -> None:
         """Hold to these from now on; what a source has used stays used."""
-        self._cap = limits.cap
-        self._buckets.limit(limits.rate, limits.burst)
+        self.cap = limits.cap
+        self.buckets.limit(limits.rate, limits.burst)
 
     def start(self, tx: Connection) -> None:
         """Know how many records there are at most; count them only if that may be the cap."""
-        self._records = int(tx.execute(sa.select(sa.func.max(_record.c.id))).scalar_one() or 0)
+        self.records = int(tx.execute(sa.select(sa.func.max(_record.c.id))).scalar_one() or 0)
         if self.is_full:
             self.count(tx)
 
     def count(self, tx: Connection) -> None:
-        """Count the records; it reads an index of them all."""
-        self._records = int(tx.execute(sa.select(sa.func.count()).select_from(_record)).scalar_one())
+        """Count the records."""
+        self.records = store.records(tx)
 
     def look(self, tx: Connection, before: int) -> None:
         """At the cap, look through a window of records for machines that called only once, before `before`."""
-        if not self.is_full or len(self._lonely) == KNOWN:
+        if not self.is_full or len(self.lonely) == KNOWN:
             return
         places = sa.select(_record.c.id, _record.c.cmid, _record.c.first, _record.c.last)
         window = places.where(_record.c.id > self._after).order_by(_record.c.id).limit(WINDOW)
         rows = tx.execute(window).all()
         found = {row.cmid: None for row in rows if row.first == row.last < before}
-        self._lonely.extend(list(found)[: KNOWN - len(self._lonely)])
+        self.lonely.extend(list(found)[: KNOWN - len(self.lonely)])
         self._after = rows[-1].id if len(rows) == WINDOW else 0
 
     @property
     def is_full(self) -> bool:
         """Whether the cap is reached."""
-        return 0 < self._cap <= self._records
+        return 0 < self.cap <= self.records
 
-    def admit(self, tx: Connection, address: str, now: int, retry: int) -> Refusal | None:
+    def turn(self, tx: Connection) -> Turn:
+        """What one transaction admits."""
+        return Turn(self, tx)
+
+
+class Turn:
+    """What one transaction admits; it holds once it is on disk (`remember`), and else as if nobody had called."""
+
+    def __init__(self, gate: Admission, tx: Connection) -> None:
+        """Admit at `gate` in the transaction `tx`."""
+        self._gate = gate
+        self._tx = tx
+        self._added = 0
+        self._looked = 0
+        self._buckets: dict[str, Bucket | None] = {}
+
+    def admit(self, address: str, now: int, retry: int) -> Refusal | None:
         """Let a new machine have a record, or say why not: `too-many-requests`, `host-full`.
 
         `retry` is its product's retry interval, seconds.
         """
-        source = source_of(address)
-        bucket, wait = self._buckets.look(source, now)
+        gate, source = self._gate, source_of(address)
+        bucket, wait = gate.buckets.look(source, now, self._buckets.get(source))
         if wait:
             detail = f"{source} brings more new machines than it may at once. Wait {wait} s."
             return Refusal("too-many-requests", detail, (("retry_after", wait),))
-        if self.is_full and not self._make_room(tx, now - LONELY_FOR * retry):
+        is_full = 0 < gate.cap <= gate.records + self._added
+        if is_full and not self._make_room(now - LONELY_FOR * retry):
             return Refusal("host-full", "", (("retry_after", retry),))
-        self._records += 1
-        self._buckets.keep(source, bucket)
+        self._added += 1
+        self._buckets[source] = bucket
         return None
 
-    def _make_room(self, tx: Connection, before: int) -> bool:
-        while self._lonely:
-            if _remove(tx, self._lonely.popleft(), before):
-                self._records -= 1
+    def _make_room(self, before: int) -> bool:
+        for cmid in islice(self._gate.lonely, self._looked, None):
+            self._looked += 1
+            if _remove(self._tx, cmid, before):
+                self._added -= 1
                 return True
         return False
+
+    def remember(self) -> None:
+        """The transaction is on disk."""
+        gate = self._gate
+        gate.records += self._added
+        for source, bucket in self._buckets.items():
+            gate.buckets.keep(source, bucket)
+        for _ in range(self._looked):
+            gate.lonely.popleft()
 
 
 def _remove(tx: Connection, cmid: str, before: int) -> bool:

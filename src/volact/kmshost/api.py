@@ -24,7 +24,7 @@ from volact.grouping import GroupCommit
 from volact.kmshost import statuslist
 from volact.kmshost.checkins import Sent
 from volact.protocol.problems import Refusal
-from volact.sources import inside
+from volact.sources import Networks
 
 if TYPE_CHECKING:
     from volact.http import App, Receive, Scope, Send
@@ -62,11 +62,11 @@ class Face:
         """Answer with `host`; `answer` is its way of answering a batch where somebody measures that."""
         self._host = host
         self._group: GroupCommit[Sent] = GroupCommit(answer or host.answer)
-        self._networks: tuple[str, ...] = ()
+        self._networks = Networks()
 
     def serve_only(self, networks: tuple[str, ...]) -> None:
         """Answer only who calls from these networks; with none, everybody (PROTOCOL section 6)."""
-        self._networks = networks
+        self._networks = Networks(networks)
 
     async def between(self, work: Callable[[], None]) -> None:
         """Do `work` on the role between two batches of check-ins."""
@@ -87,7 +87,7 @@ class Face:
         async def application(scope: Scope, receive: Receive, send: Send) -> None:
             try:
                 method, handle = routes.get(scope["path"], ("", None))
-                if self._networks and not inside(scope["client"][0], self._networks):
+                if self._networks and not self._networks.hold(scope["client"][0]):
                     response = http.problem(
                         Refusal("machine-not-entitled", "This host serves other networks.")
                     )

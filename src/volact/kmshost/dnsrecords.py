@@ -12,6 +12,7 @@ import base64
 import binascii
 import ipaddress
 import re
+from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
 import dns.exception
@@ -181,6 +182,26 @@ def _address(text: str) -> str:
     return str(found)
 
 
+def is_address(text: str) -> bool:
+    """Whether a text is an IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def key_file_of(text: str) -> str:
+    """Read the path of the key file: a whole one, for a service is started in another folder than a command.
+
+    Raises:
+        Invalid: if it is not.
+    """
+    if not PurePath(text).is_absolute():
+        raise Invalid(f"{text[:60]!r} is no whole path; give it from the root of the file system on")
+    return text
+
+
 def server_of(text: str) -> tuple[str, int]:
     """Read ``HOST[:PORT]`` or ``[IPv6]:PORT``.
 
@@ -233,6 +254,7 @@ _READERS = (
     ("dns_name", target_of),
     ("dns_addresses", addresses_of),
     ("dns_server", server_of),
+    ("dns_key_file", key_file_of),
 )
 
 

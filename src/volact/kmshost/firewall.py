@@ -18,6 +18,8 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from volact.kmshost import nftables
+from volact.kmshost.nftables import ALLOWED, BLOCKED, OPEN, PARTLY, UNKNOWN, Chain
 from volact.protocol.problems import Refusal, printable
 
 if TYPE_CHECKING:
@@ -27,14 +29,10 @@ NFTABLES, UFW, FIREWALLD, WINDOWS = "nftables", "ufw", "firewalld", "windows"
 KINDS = (FIREWALLD, UFW, NFTABLES, WINDOWS)
 COMMENT = "volact kmshost"
 """Marks our own rule, where a firewall keeps a remark."""
-ALLOWED, BLOCKED, OPEN, PARTLY, UNKNOWN = "allowed", "blocked", "open", "partly", "unknown"
-"""A rule lets the port in; none does, and what no rule names is refused; nothing is refused in general; only some
-machines are let in; it cannot be read."""
 _SECONDS = 20
 """For one program; a firewall that is asked answers at once, ufw takes a second or two."""
 _ROOTS = "/usr/sbin:/sbin:/usr/local/sbin"
-_GUESSED = "inet", "filter", "input"
-_FAMILIES = ("inet", "ip", "ip6")
+_GUESSED = Chain("inet", "filter", "input", "drop")
 
 Command = tuple[str, ...]
 
@@ -90,9 +88,9 @@ def nft_command(port: int, chain: Chain) -> Command:
     """What lets the port in at an nftables chain: before the rule that refuses all the rest, or at the chain's end."""
     where = (chain.family, chain.table, chain.name)
     rule = ("tcp", "dport", str(port), "accept", "comment", f'"{COMMENT}"')
-    if chain.refuses_at is None:
+    if chain.decides_at is None:
         return ("nft", "add", "rule", *where, *rule)
-    return ("nft", "insert", "rule", *where, "position", str(chain.refuses_at), *rule)
+    return ("nft", "insert", "rule", *where, "position", str(chain.decides_at), *rule)
 
 
 def nft_back(chain: Chain, handle: int) -> Command:
@@ -100,120 +98,28 @@ def nft_back(chain: Chain, handle: int) -> Command:
     return ("nft", "delete", "rule", chain.family, chain.table, chain.name, "handle", str(handle))
 
 
-class Chain(NamedTuple):
-    """An nftables chain through which calls for this machine come, as far as one port is concerned.
-
-    Attributes:
-        family, table, name: which one.
-        policy: what becomes of what no rule decides: ``accept`` or ``drop``.
-        refuses_at: the handle of the first rule that refuses, or hands on, all that has come so far; None if none does.
-        allowed: whether a rule lets everybody call the port, before that.
-        partly: whether one lets somebody.
-        own: the handles of our own rules for the port.
-    """
-
-    family: str
-    table: str
-    name: str
-    policy: str
-    refuses_at: int | None
-    allowed: bool
-    partly: bool
-    own: tuple[int, ...]
-
-    @property
-    def blocks(self) -> bool:
-        """Whether the chain may refuse a call for the port."""
-        return not self.allowed and (self.policy == "drop" or self.refuses_at is not None)
-
-
-def chains(ruleset: Mapping[str, Any], port: int) -> list[Chain]:
-    """The input chains in what ``nft -j list ruleset`` prints, in its order."""
-    members = [(kind, one) for entry in ruleset.get("nftables", ()) for kind, one in entry.items()]
-    rules = [one for kind, one in members if kind == "rule"]
-    return [
-        _chain(one, [rule for rule in rules if _place(rule, "chain") == _place(one, "name")], port)
-        for kind, one in members
-        if kind == "chain" and one.get("hook") == "input" and one.get("type") == "filter"
-        if one.get("family") in _FAMILIES
-    ]
-
-
-def _place(one: Mapping[str, Any], name: str) -> tuple[object, ...]:
-    return one.get("family"), one.get("table"), one.get(name)
-
-
-def _chain(chain: Mapping[str, Any], rules: Sequence[Mapping[str, Any]], port: int) -> Chain:
-    refuses_at: int | None = None
-    allowed = partly = False
-    own = []
-    for rule in rules:
-        words = {name for statement in rule.get("expr", ()) for name in statement}
-        everybody, port_meant = _meant(rule, port)
-        if "accept" in words and port_meant and refuses_at is None:
-            allowed, partly = allowed or everybody, True
-            if rule.get("comment") == COMMENT:
-                own.append(int(rule["handle"]))
-        if words & _REFUSING and not words & _CONDITIONS and refuses_at is None:
-            refuses_at = int(rule["handle"])
-    family, table, name = (str(one) for one in _place(chain, "name"))
-    policy = str(chain.get("policy", "accept"))
-    return Chain(family, table, name, policy, refuses_at, allowed, partly and not allowed, tuple(own))
-
-
-_REFUSING = {"drop", "reject", "jump", "goto", "queue", "xt"}
-"""Statements that refuse, or hand on to where that may happen."""
-_CONDITIONS = {"match", "limit", "ct count", "xt"}
-
-
-def _meant(rule: Mapping[str, Any], port: int) -> tuple[bool, bool]:
-    """Whether a rule is for everybody's calls, and whether it names the TCP port."""
-    everybody, named = True, False
-    for statement in rule.get("expr", ()):
-        match = statement.get("match")
-        if match is None:
-            everybody = everybody and not _CONDITIONS & statement.keys()
-            continue
-        left, right = match.get("left", {}), match.get("right")
-        payload, ct = left.get("payload", {}), left.get("ct", {})
-        if payload.get("protocol") in ("tcp", "th") and payload.get("field") == "dport":
-            named = named or (match.get("op") in ("==", "in") and _holds(right, port))
-            everybody = everybody and named
-        elif ct.get("key") == "state":
-            everybody = everybody and "new" in (right if isinstance(right, list) else [right])
-        else:
-            everybody = False
-    return everybody, named
-
-
-def _holds(right: object, port: int) -> bool:
-    """Whether a port is among what a rule names: a number, a range, or a set of both."""
-    if isinstance(right, dict):
-        if "range" in right:
-            low, high = right["range"]
-            return bool(low <= port <= high)
-        return any(_holds(one, port) for one in right.get("set", ()))
-    return right == port if isinstance(right, int) else False
-
-
 def of_nftables(ruleset: Mapping[str, Any], port: int) -> Seen:
     """What the rules of nftables, read as a whole, do with the port."""
-    found = chains(ruleset, port)
-    blocking = [one for one in found if one.blocks]
-    names = ", ".join(f"{one.family} {one.table} {one.name}" for one in blocking or found)
+    found = nftables.chains(ruleset, port, COMMENT)
+    state = nftables.state_of(found)
+    meant = [one for one in found if one.state == state]
+    commands = tuple(nft_command(port, one) for one in found if one.blocks)
     back = tuple(nft_back(one, handle) for one in found for handle in one.own)
-    if not blocking:
-        if any(one.allowed for one in found):
-            return Seen(
-                NFTABLES, port, ALLOWED, f"A rule lets it in: {names}", (), back, _NOT_KEPT if back else ""
-            )
-        return Seen(NFTABLES, port, OPEN, "No rule of nftables refuses calls in general.")
-    partly = any(one.partly for one in blocking)
-    detail = f"Only some machines are let in: {names}" if partly else f"No rule lets it in: {names}"
-    commands = tuple(nft_command(port, one) for one in blocking)
-    return Seen(NFTABLES, port, PARTLY if partly else BLOCKED, detail, commands, back, _NOT_KEPT)
+    said = _SAID[state]
+    if state == PARTLY:
+        said = _SAID[PARTLY if any(one.lets_in and one.blocks for one in meant) else ""]
+    detail = f"{said}: {printable('; '.join(map(str, meant)))}" if meant and state != OPEN else said
+    return Seen(NFTABLES, port, state, detail, commands, back, _NOT_KEPT if commands or back else "")
 
 
+_SAID = {
+    ALLOWED: "A rule lets it in",
+    OPEN: "No rule of nftables refuses calls for it.",
+    BLOCKED: "No rule lets it in",
+    PARTLY: "Only some machines are let in",
+    UNKNOWN: "What becomes of calls cannot be told",
+    "": "Some calls are refused, or may be; see whether these rules mean machines that are to call",
+}
 _NOT_KEPT = "nft keeps a rule until the system's next start: write it into /etc/nftables.conf, too."
 
 
@@ -332,9 +238,8 @@ class Firewall:
             ruleset = None
         if isinstance(ruleset, dict):
             return of_nftables(ruleset, port)
-        guessed = Chain(*_GUESSED, "drop", None, allowed=False, partly=False, own=())
         remark = f"The chain is guessed: `nft list ruleset` shows the real one. {_NOT_KEPT}"
-        return Seen(NFTABLES, port, UNKNOWN, _unreadable(done), (nft_command(port, guessed),), (), remark)
+        return Seen(NFTABLES, port, UNKNOWN, _unreadable(done), (nft_command(port, _GUESSED),), (), remark)
 
 
 _UFW = re.compile(r"^([0-9]{1,5})(?:/tcp)?\s+ALLOW(?: IN)?\s+(\S+)", re.MULTILINE)
@@ -361,9 +266,8 @@ def _quoted(word: str) -> str:
 def of_kind(kind: str, port: int) -> Seen:
     """What the firewall of that kind would be told, wherever this is asked."""
     if kind == NFTABLES:
-        guessed = Chain(*_GUESSED, "drop", None, allowed=False, partly=False, own=())
         remark = f"The chain is a usual one: `nft list ruleset` shows yours. {_NOT_KEPT}"
-        return Seen(kind, port, UNKNOWN, _NOT_LOOKED, (nft_command(port, guessed),), (), remark)
+        return Seen(kind, port, UNKNOWN, _NOT_LOOKED, (nft_command(port, _GUESSED),), (), remark)
     commands, back = {UFW: ufw_commands, FIREWALLD: firewalld_commands, WINDOWS: windows_commands}[kind](port)
     remark = (
         "For an administrator's PowerShell. volact was never tried on Windows." if kind == WINDOWS else ""
@@ -398,7 +302,8 @@ def _lines(seen: Seen, *, changed: bool) -> Iterator[str]:
     yield f"port      TCP {seen.port}, IPv4 and IPv6"
     yield f"state     {seen.state}: {seen.detail}{' It was added just now.' if changed else ''}"
     if seen.commands:
-        yield "To let machines in, as an administrator (or with --apply):"
+        or_apply = "" if seen.detail == _NOT_LOOKED else " (or with --apply)"
+        yield f"To let machines in, as an administrator{or_apply}:"
         yield from (f"    {shown(one)}" for one in seen.commands)
     if seen.back:
         yield "To take it back:"

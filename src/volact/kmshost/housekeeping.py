@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from volact.kmshost.store import Store
 
 _LOOK_AT = 2_000
+_TRIMS = 10  # slices of old events a second: twice what a host can write
 _PEAKS_EVERY = _KEPT_EVERY = policy.HOUR
 _RESTS = policy.DAY
 
@@ -69,14 +70,17 @@ class Housekeeping:
             self._records(books, look.now)
         if look.running - self._kept >= _KEPT_EVERY:
             self._keep(books)
-        with books.writing() as tx:
-            store.trim_events(tx)
+        for _ in range(_TRIMS):
+            with books.writing() as tx:
+                if store.trim_events(tx) < store.SLICE:
+                    break
         if not self._peaks_at <= look.now < self._peaks_at + _PEAKS_EVERY:
             self._peaks_at = look.now
             with books.reading() as tx:  # every record, which must not keep a batch waiting
                 counted = store.present(tx, look.now)
             with books.writing() as tx:
                 store.note_peaks(tx, counted)
+                store.trim_rare_events(tx)
 
     def _rest(self, running: int, *, doubted: bool) -> None:
         """Decide whether to rest; a day is counted up over restarts."""

@@ -17,12 +17,13 @@ from volact.kmshost.admission import LONELY_FOR, Admission
 from volact.kmshost.clockwatch import Clockwatch
 from volact.kmshost.counting import GRANTED
 from volact.kmshost.housekeeping import Housekeeping
+from volact.kmshost.lapses import Lapses
 from volact.kmshost.ledger import Group, Record
 from volact.kmshost.store import Event
 from volact.kmshost.surveys import Copy
 from volact.protocol import documents, ids
 from volact.protocol.policy import HOUR
-from volact.protocol.problems import Refusal, printable
+from volact.protocol.problems import Refusal, VolactError, printable
 from volact.stores import Conflict
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from volact.clock import Clock
+    from volact.kmshost.admission import Turn
     from volact.kmshost.checkins import CheckIn, Sent
     from volact.kmshost.keyring import Keyring, Product
     from volact.kmshost.statuslist import Held
@@ -38,9 +40,9 @@ if TYPE_CHECKING:
     from volact.kmshost.terms import Terms
     from volact.protocol.documents import Document
 
-HANDLED, NOT_STARTED = 12290, 12291
 _ID_BYTES = 16
 _COUNT_EVERY = HOUR
+_REMEMBERED = 60
 _encode = msgspec.json.Encoder().encode
 
 
@@ -65,6 +67,7 @@ class _Work(NamedTuple):
 
     tx: Connection
     batch: ledger.Batch
+    turn: Turn
     keyring: Keyring
     using: _Using
     delegation: Document
@@ -115,6 +118,8 @@ class KmsHost:
         self._introduced: tuple[int, bytes | Refusal] = (-1, Refusal("busy"))
         self._using = _using(terms)
         self._admission = Admission(terms.limits)
+        self._lapses = Lapses(store.HANDLED)
+        self._failed: tuple[int, str] | None = None
         self._counted_at: int | None = None
 
     def start(self) -> None:
@@ -168,6 +173,7 @@ class KmsHost:
         terms = self._using.terms
         keyring, delegation = terms.keyring, terms.delegation(now)
         if isinstance(delegation, Refusal):
+            self._lapses.meet(delegation.code)
             return delegation
         assert keyring is not None  # noqa: S101 - there is no delegation without one
         # Signed anew each second: its date is one that a client has just asked for.
@@ -188,6 +194,7 @@ class KmsHost:
         using = self._using
         keyring, delegation = using.terms.keyring, using.terms.delegation(now)
         if isinstance(delegation, Refusal):
+            self._lapses.meet(delegation.code)
             return [delegation] * len(sent)
         assert keyring is not None  # noqa: S101 - there is no delegation without one
         if now < self._last_now:
@@ -208,9 +215,16 @@ class KmsHost:
     ) -> list[Outcome]:
         """Decide; once more if another host of this count wrote the same records first, and these can be read now."""
         try:
-            return self._decide(asked, using, keyring, delegation, now)
-        except Conflict:
-            return self._decide(asked, using, keyring, delegation, now)
+            try:
+                outcomes = self._decide(asked, using, keyring, delegation, now)
+            except Conflict:
+                outcomes = self._decide(asked, using, keyring, delegation, now)
+        except VolactError as error:
+            self._lapses.meet(error.refusal.code)
+            self._failed = self.clock.running(), error.refusal.code
+            raise
+        self._failed = None
+        return outcomes
 
     def _decide(
         self, asked: Sequence[CheckIn], using: _Using, keyring: Keyring, delegation: Document, now: int
@@ -222,7 +236,8 @@ class KmsHost:
             batch = ledger.Batch(tx, self._memory, cmids, now)
             enrolled = placing.listed(tx, cmids) if using.strong else set()
             lease = {"v": documents.VERSION, **keyring.common(), "iss": keyring.host, "iat": now}
-            work = _Work(tx, batch, keyring, using, delegation, now, enrolled, lease, events, [], [])
+            turn = self._admission.turn(tx)
+            work = _Work(tx, batch, turn, keyring, using, delegation, now, enrolled, lease, events, [], [])
             outcomes = [self._decide_one(work, one) for one in asked]
             batch.write()
             surveys.note_copies(tx, work.copies)
@@ -231,6 +246,7 @@ class KmsHost:
                 tx, Counter([*((one.result, one.state or 0) for one in events), *work.turned_away])
             )
         batch.remember()
+        turn.remember()
         self._watch_clocks(asked, now)
         self._report(events)
         return outcomes
@@ -264,11 +280,12 @@ class KmsHost:
     def _turn_away(self, work: _Work, asked: CheckIn, product: Product) -> Refusal | None:
         """Why a machine that has no record may not have one now (K17).
 
-        It is counted and leaves no event: there could be as many as there are fake identities.
+        It is counted and leaves no event of its own: there could be as many as there are fake identities.
         """
         retry = work.using.terms.told(product)[1]
-        refusal = self._admission.admit(work.tx, asked.address, work.now, retry)
+        refusal = work.turn.admit(asked.address, work.now, retry)
         if refusal is not None:
+            self._lapses.meet(refusal.code)
             work.turned_away.append((refusal.code, asked.document["state"]))
         return refusal
 
@@ -390,7 +407,7 @@ class KmsHost:
         work.events.append(
             Event(
                 work.now,
-                HANDLED,
+                store.HANDLED,
                 result,
                 claims["prd"],
                 claims["iss"],
@@ -427,6 +444,17 @@ class KmsHost:
         """Whether this host's clock has jumped, or was doubted, within a day of running time."""
         return self._housekeeping.resting
 
+    @property
+    def store_problem(self) -> str:
+        """Why the newest batch could not be recorded, for a minute, or until one is; empty if nothing is known.
+
+        A full disk still takes what needs no new page, so that only who needs one finds out.
+        """
+        failed = self._failed
+        if failed is None or self.clock.running() - failed[0] >= _REMEMBERED:
+            return ""
+        return failed[1]
+
     # --- housekeeping -------------------------------------------------------------------------------------
 
     def expire(self) -> None:
@@ -443,6 +471,7 @@ class KmsHost:
                 self._counted_at = now
                 self._admission.count(tx)
             self._admission.look(tx, now - LONELY_FOR * terms.longest_retry())
+        self._report(self._lapses.note(self.clock, self.store))
 
 
 def _using(terms: Terms) -> _Using:

@@ -37,7 +37,7 @@ class Listening(NamedTuple):
 
 
 def note(folder: Path, address: str, port: int, leaving: Collection[int] = ()) -> None:
-    """Write down that this process listens there, and on the ports that it is leaving.
+    """Write down that this process listens there, and on the ports that it is leaving; since when, it keeps.
 
     Raises:
         OSError: if it cannot be written.
@@ -49,6 +49,7 @@ def note(folder: Path, address: str, port: int, leaving: Collection[int] = ()) -
         "pid": pid,
         "started": _started(pid),
         "leaving": sorted(leaving),
+        "since": _since_before(folder, pid),
     }
     write_durably(folder / _NOTE, json.dumps(members).encode(), PRIVATE)
 
@@ -72,12 +73,22 @@ def _whole(numbers: list[object]) -> bool:
 
 
 def since(folder: Path) -> int:
-    """Since when the service that runs has listened where it does, seconds UTC; 0 if none runs or it is not known."""
-    if read(folder) is None:
-        return 0
+    """Since when the service that runs has listened, on whatever port, seconds UTC; 0 if none runs or it is not known."""
+    found = read(folder)
+    return _since(folder) if found else 0
+
+
+def _since_before(folder: Path, pid: int) -> int:
+    """What an earlier note of the same process says; 0 if this is its first one, whose own time says it then."""
+    found = read(folder)
+    return _since(folder) if found is not None and found.pid == pid else 0
+
+
+def _since(folder: Path) -> int:
     try:
-        return int((folder / _NOTE).stat().st_mtime)
-    except OSError:
+        noted = json.loads((folder / _NOTE).read_bytes()).get("since", 0)
+        return noted if type(noted) is int and noted > 0 else int((folder / _NOTE).stat().st_mtime)
+    except (OSError, ValueError, AttributeError, RecursionError):
         return 0
 
 

@@ -58,6 +58,11 @@ class View(NamedTuple):
     facts: Facts | None
     problem: str = ""
 
+    @property
+    def store_up(self) -> bool:
+        """Whether the store can be written."""
+        return self.facts is not None and not self.problem
+
 
 class Metrics:
     """The numbers of one serving process."""
@@ -192,7 +197,7 @@ def _host(view: View) -> Iterator[Metric]:
     yield _gauge(
         "clock_doubted", "Whether the machines' clocks say that this one is wrong (1).", view.doubted
     )
-    yield _gauge("store_up", "Whether the store can be written (1) or not (0).", view.facts is not None)
+    yield _gauge("store_up", "Whether the store can be written (1) or not (0).", view.store_up)
     if newest is not None:
         yield _gauge("delegation_end_timestamp_seconds", "When the delegation ends.", newest["exp"])
         yield _gauge("delegation_start_timestamp_seconds", "When it began.", newest.iat)

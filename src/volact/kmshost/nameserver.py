@@ -211,13 +211,17 @@ def signed_update(server: Server, key: dnsrecords.Key) -> UpdateMessage:
 
 def require(update: UpdateMessage, name: str, there: Sequence[str]) -> None:
     """Let the update hold only while the name has exactly these addresses."""
-    owner = dns.name.from_text(name)
     for rdtype in ("A", "AAAA"):
-        found = [one for one in there if dnsrecords.type_of(one) == rdtype]
-        if found:
-            update.present(owner, rdtype, *found)
-        else:
-            update.absent(owner, rdtype)
+        require_set(update, name, rdtype, [one for one in there if dnsrecords.type_of(one) == rdtype])
+
+
+def require_set(update: UpdateMessage, name: str, rdtype: str, there: Sequence[str]) -> None:
+    """Let the update hold only while the name has exactly these values of a type."""
+    owner = dns.name.from_text(name)
+    if there:
+        update.present(owner, rdtype, *there)
+    else:
+        update.absent(owner, rdtype)
 
 
 def add(update: UpdateMessage, name: str, rdtype: str, value: str) -> None:

@@ -29,7 +29,7 @@ from volact.commands import when
 from volact.kmshost import reporting, settings, surveys
 from volact.kmshost.metrics import View
 from volact.protocol.policy import STATUS_LIST_DUE
-from volact.protocol.problems import Refusal, VolactError
+from volact.protocol.problems import PROBLEMS, Refusal, VolactError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ _log = structlog.get_logger()
 def health(view: View) -> dict[str, Any]:
     """What `/health` answers, as JSON-ready members; append-only."""
     checks = {
-        "store": {"ok": view.facts is not None, "problem": view.problem or None},
+        "store": {"ok": view.store_up, "problem": view.problem or None},
         "activated": _activated(view),
         "clock": _clock(view),
         "delegation": _delegation(view),
@@ -105,13 +105,17 @@ def _status_list(view: View) -> dict[str, Any]:
 
 
 class Watched(NamedTuple):
-    """Where the operations look: the store, the host's id, and what is true of it at that moment."""
+    """Where the operations look: the store, the host's id, and what is true of it at that moment.
+
+    `failed` is the code for which the newest check-ins could not be recorded, or empty.
+    """
 
     books: Store
     host: str
     clock: Callable[[], Clock]
     keyring: Callable[[], Keyring | None]
     doubted: Callable[[], bool]
+    failed: Callable[[], str] = str
 
 
 class Operations:
@@ -166,7 +170,8 @@ class Operations:
         """The host as it is now."""
         facts = await self._facts()
         watched = self._watched
-        known, problem = (None, facts) if isinstance(facts, str) else (facts, "")
+        failed = watched.failed()
+        known, problem = (None, facts) if isinstance(facts, str) else (facts, failed and _said(failed))
         return View(watched.clock().now(), watched.host, watched.keyring(), watched.doubted(), known, problem)
 
     async def _facts(self) -> surveys.Facts | str:
@@ -184,7 +189,7 @@ class Operations:
             with self._watched.books.writing() as tx:
                 return surveys.facts(tx, self._watched.host)
         except VolactError as error:
-            return f"{error.refusal.code}: {error.refusal.problem.sentence}"
+            return _said(error.refusal.code)
 
     # --- HTTP -----------------------------------------------------------------------------------------------
 
@@ -214,6 +219,11 @@ class Operations:
 
     async def _text(self) -> http.Response:
         return http.Response(200, _TEXT, self._metrics.text(await self.view()))
+
+
+def _said(code: str) -> str:
+    """A code of the list, and its sentence."""
+    return f"{code}: {PROBLEMS[code].sentence}"
 
 
 def _is_for_here(scope: Scope) -> bool:

@@ -20,7 +20,7 @@ import dns.resolver
 import structlog
 
 from volact.files import PRIVATE, write_durably
-from volact.kmshost import dnskey, dnsrecords, nameserver, whereabouts
+from volact.kmshost import dnskey, dnsrecords, dnsupdates, nameserver, whereabouts
 from volact.kmshost import store as sql
 from volact.kmshost.beside import Beside, Failures
 from volact.kmshost.nameserver import Deadline, Reply
@@ -29,8 +29,6 @@ from volact.protocol.problems import Refusal, Unreachable, VolactError, printabl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from dns.update import UpdateMessage
 
     from volact.config import KmshostSettings
     from volact.kmshost.dnsrecords import DnsRecord, Key, Whereabouts
@@ -217,26 +215,39 @@ class Publisher:
         try:
             own = self._own(record.domain)
             elsewhere = [one for one in own if _names(one) != _names(record)]
-            left = [one for one in elsewhere if self._take_back(one, key, settings, deadline)]
             server = self._server(record, settings, deadline)
             record = self._inside(record, server, deadline)
             mine = [one for one in own if one not in elsewhere]
-            refusal, doubt = self._update(server, key, record, (mine, left), deadline)
+            refusal, doubt = self._update(server, key, record, (mine, elsewhere), deadline)
+            if refusal:  # what was published before stays: it may be the only way to this host
+                return refusal.code, refusal.detail
+            left = self._take_back(record.domain, key, settings, deadline)
         except VolactError as error:
             return error.refusal.code, error.refusal.detail
-        if refusal:
-            return refusal.code, refusal.detail
-        remarks = [f"What was published before stays: {one.owner} {one.srv}" for one in left]
+        kept = [f"{one.owner} {one.srv}" for one in left]
+        remarks = [f"What was published before stays: {one}" for one in kept]
+        with contextlib.suppress(Unreachable):
+            others = dnsupdates.sharing(server, record, (), deadline)
+            remarks += [_SHARED.format(one) for one in others if one not in kept]
         return OK, " ".join(part for part in (doubt, *remarks) if part)
 
     def _take_back(
-        self, mine: DnsRecord, key: Key, settings: KmshostSettings, deadline: Deadline
-    ) -> Refusal | None:
-        """Withdraw what is published under other names than those that are wanted now; why it stays, if it does."""
-        try:
-            return self._remove(self._server(mine, settings, deadline), key, mine, deadline)
-        except Unreachable as error:
-            return error.refusal
+        self, domain: str, key: Key, settings: KmshostSettings, deadline: Deadline
+    ) -> list[DnsRecord]:
+        """Withdraw what is published under other names than the newest record; what stays of it."""
+        new, *before = self._own(domain)
+        left = []
+        for one in before:
+            if one.target == new.target:  # its addresses are the newest record's now
+                one = one._replace(addresses=tuple(set(one.addresses) - set(new.addresses)))  # noqa: PLW2901
+            try:
+                refusal = self._remove(self._server(one, settings, deadline), key, one, deadline)
+            except Unreachable as error:
+                refusal = error.refusal
+            left += [one] if refusal else []
+        if before:
+            self._remember(domain, [new, *left])
+        return left
 
     def _server(self, record: DnsRecord, settings: KmshostSettings, deadline: Deadline) -> Server:
         found = nameserver.find(record.owner, settings.dns_server, self._resolver, deadline)
@@ -261,10 +272,14 @@ class Publisher:
     ) -> tuple[Refusal | None, str]:
         """Make the update and judge it: a refusal, or none and perhaps a remark.
 
-        `own` is what the host has published under these names, and what it could not take back under others.
+        `own` is what the host has published under these names, and under others, which stays for now.
         """
         mine, left = own
-        put_there = tuple(dict.fromkeys(address for one in mine for address in one.addresses))
+        put_there = tuple(
+            dict.fromkeys(
+                address for one in (*mine, *left) if one.target == new.target for address in one.addresses
+            )
+        )
         reply, then, added = Reply(), new, frozenset[str]()
         for _ in range(_TRIES):
             there = nameserver.addresses(server, new.target, deadline) if new.addresses else ()
@@ -274,7 +289,7 @@ class Publisher:
             then, added = new._replace(addresses=change.owned), frozenset(change.add)
             # Before the update: whichever the server has when this process dies, it is known as the host's own.
             self._remember(new.domain, [then, *[one for one in mine if one != then], *left])
-            reply = nameserver.send(server, _publication(server, key, new, mine, change), deadline)
+            reply = nameserver.send(server, dnsupdates.publication(server, key, new, mine, change), deadline)
             if reply.refusal and not reply.doubtful:
                 self._remember(new.domain, [*mine, *left])  # nothing was done
             if not reply.changed:
@@ -330,16 +345,21 @@ class Publisher:
         return refusal
 
     def _remove(self, server: Server, key: Key, mine: DnsRecord, deadline: Deadline) -> Refusal | None:
-        update = nameserver.signed_update(server, key)
-        nameserver.delete(update, mine.owner, "SRV", mine.srv)
-        for one in mine.addresses:
-            nameserver.delete(update, mine.target, dnsrecords.type_of(one), one)
-        reply = nameserver.send(server, update, deadline)
+        """Take a record out, and its addresses unless another host's record names them; why it stays, if it does.
+
+        Raises:
+            VolactError: if the server or the store does not say what there is.
+        """
+        labels = [one.label for one in self._own(mine.domain)]
+        for left in range(_TRIES - 1, -1, -1):
+            update, addresses = dnsupdates.removal(server, key, mine, labels, deadline, guarded=left > 0)
+            reply = nameserver.send(server, update, deadline)
+            if not reply.changed:
+                break
 
         def gone() -> bool:
             return mine.srv not in nameserver.served(server, mine.owner, "SRV", deadline) and (
-                not mine.addresses
-                or not set(mine.addresses) & nameserver.addresses(server, mine.target, deadline)
+                not addresses or not set(addresses) & nameserver.addresses(server, mine.target, deadline)
             )
 
         clear = reply.refusal is not None and not reply.doubtful
@@ -432,26 +452,11 @@ class Service:
             self._publisher.look(settings, port, serving=serving)
 
 
+_SHARED = "Another host's record has the same name ({}): set dns_name so that each host has one of its own."
+
+
 def _names(record: DnsRecord) -> tuple[str, str]:
     return record.label, record.target
-
-
-def _publication(
-    server: Server, key: Key, new: DnsRecord, mine: Sequence[DnsRecord], change: dnsrecords.Change
-) -> UpdateMessage:
-    """One update: the SRV record in the place of the host's own earlier ones, and its addresses."""
-    update = nameserver.signed_update(server, key)
-    if change.before is not None:
-        nameserver.require(update, new.target, sorted(change.before))
-    for earlier in mine:
-        if earlier.srv != new.srv:
-            nameserver.delete(update, earlier.owner, "SRV", earlier.srv)
-    nameserver.add(update, new.owner, "SRV", new.srv)
-    for one in change.delete:
-        nameserver.delete(update, new.target, dnsrecords.type_of(one), one)
-    for one in change.add:
-        nameserver.add(update, new.target, dnsrecords.type_of(one), one)
-    return update
 
 
 def _eventually(holds: Callable[[], bool], deadline: Deadline) -> bool:

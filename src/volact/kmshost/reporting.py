@@ -15,7 +15,7 @@ from volact.clock import LAST
 from volact.commands import when
 from volact.config import nearest
 from volact.console import since_argument, table, without_keys
-from volact.kmshost import counting, dnscommands, forecast, ledger, listening, publishing, settings
+from volact.kmshost import counting, dnscommands, forecast, ledger, listening, publishing, settings, surveys
 from volact.kmshost import store as sql
 from volact.kmshost.hostkeys import HostKeys
 from volact.protocol import ids, policy
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from volact.kmshost.store import Store
 
 MOST_ROWS = 100_000
-HANDLED, NOT_STARTED = 12290, 12291
+HANDLED, NOT_STARTED = sql.HANDLED, 12291
 WARN_FROM = (50, 75, 90)
 """Percent of a delegation's time from which `status` says more and more loudly that it has to be extended (K9)."""
 CLIENT_COLUMNS = (
@@ -204,6 +204,7 @@ def status(opened: Opened) -> dict[str, Any]:
     shown = used or waiting
     with opened.store.reading() as tx:
         counts, tally, rows = sql.counts(tx, now), sql.tally(tx), sql.products(tx)
+        by_source = surveys.by_source(tx, now)
     newest = keyring.newest if keyring else None
     in_force = keyring.in_force(now) if keyring else Refusal("host-not-activated")
     served = set(newest["prd"]) if newest else set()
@@ -222,8 +223,10 @@ def status(opened: Opened) -> dict[str, Any]:
         "groups": {
             name: {"machines": machines, "servers": servers} for name, (machines, servers) in counts.items()
         },
+        "sources": by_source,
         "requests": _requests(tally),
         "settings": _settings(opened),
+        "settings_problem": settings.problem_now(opened) or None,
         "listening": _listening(opened),
         "storage": db.describe(opened.store.engine),
         "waiting_key": waiting.label if waiting else None,
@@ -304,6 +307,8 @@ def prose(found: Mapping[str, Any]) -> str:
         lines.append(f"{'activated':<12}no: volact kmshost install-key KEY, then volact kmshost activate")
     if found["warning"] or (found["activated"] and found["reason"]):
         lines.append(f"{'warning':<12}{found['warning'] or PROBLEMS[found['reason']].sentence}")
+    if found["settings_problem"]:
+        lines.append(f"{'warning':<12}{broken_settings(found)}")
     lines.append(f"{'key':<12}{'...-' + found['partial_key'] if found['partial_key'] else 'none'}")
     if found["waiting_key"] and found["activated"]:
         lines.append(f"{'':<12}...-{found['waiting_key']} waits for its activation: volact kmshost activate")
@@ -317,12 +322,26 @@ def prose(found: Mapping[str, Any]) -> str:
         f"{'storage':<12}{found['storage']}",
         f"{'dns':<12}{dnscommands.brief(found['dns'])}",
     ]
+    sources = found["sources"]
+    lines.append(
+        f"{'sources':<12}{sources['private']} machines at private, {sources['global']} at global addresses"
+    )
     requests = found["requests"]
     lines.append(f"{'requests':<12}{requests['total']}, {requests['failed']} failed")
     lines += [f"{'':<12}{many} {outcome}" for outcome, many in requests["by_outcome"].items()]
     head = ("product", "version", "count", "required", "machines", "servers", "served")
     rows = [[_cell(one[name]) for name in head] for one in found["products"]]
     return "\n".join(lines) + "\n\n" + (table(rows, head) if rows else "No product is known here yet.")
+
+
+def broken_settings(found: Mapping[str, Any]) -> str:
+    """What follows from settings that are wrong, in words."""
+    until = (
+        "the service goes on with the former settings, and does not start again"
+        if found["listening"]
+        else "the service does not start"
+    )
+    return f"a setting is wrong: {found['settings_problem'].rstrip('.')}; {until} until it is mended"
 
 
 def _cell(value: object) -> str:

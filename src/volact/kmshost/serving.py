@@ -150,6 +150,7 @@ class _Service:
                 lambda: self._host.clock,
                 lambda: self._keyring,
                 lambda: self._host.clock_doubted,
+                lambda: self._host.store_problem,
             ),
             self._metrics,
         )

@@ -10,7 +10,7 @@ import ipaddress
 from typing import TYPE_CHECKING, NamedTuple
 
 from volact import config, sources
-from volact.kmshost import dnsrecords, listening, priority, store
+from volact.kmshost import dnskey, dnsrecords, listening, priority, store
 from volact.protocol import policy
 from volact.protocol.problems import UsageError
 
@@ -180,6 +180,18 @@ def problem_of(settings: config.KmshostSettings) -> str:
     if settings.renewal_minutes and settings.retry_minutes > settings.renewal_minutes:
         return "retry_minutes is at most renewal_minutes."
     return dnsrecords.problem_of(settings)
+
+
+def problem_now(opened: Opened) -> str:
+    """What is wrong with the settings as their places hold them now; empty if nothing is.
+
+    A service that runs goes on with those that it had before, and does not start again until it is mended.
+    """
+    try:
+        found = opened.settings_now()
+    except config.SettingInvalid as error:
+        return str(error)
+    return problem_of(found) or dnskey.problem_of(found)
 
 
 def networks(settings: config.KmshostSettings) -> tuple[str, ...]:

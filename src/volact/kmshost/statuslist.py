@@ -9,13 +9,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from volact.kmshost import schema, setup
 from volact.protocol import status, trust
-from volact.protocol.problems import Refusal
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -29,29 +28,35 @@ NONE: Pair = (0, 0)
 """The pair of a host that holds no list (PROTOCOL section 7)."""
 
 
-class Held(NamedTuple):
-    """A list that holds: its pair, the bundle of its head, and its body."""
+class Held:
+    """A list that holds. Equal to none but itself: it is large, and `pair` tells lists apart.
 
-    pair: Pair = NONE
-    head: str = ""
-    body: bytes = b""
+    Attributes:
+        pair: which list it is.
+        content: the list as it is served: its head's bundle, line feed, body. One copy, for all who fetch it.
+    """
+
+    def __init__(self, pair: Pair = NONE, head: str = "", body: bytes = b"") -> None:
+        """Hold the bundle of a list's head, and its body."""
+        self.pair = pair
+        self.content = head.encode("ascii") + b"\n" + body
+        self._body = len(head) + 1
+
+    def _names(self, kind: str, name: str) -> bool:
+        return bool(status.find(self.content, kind, name, start=self._body))
 
     def blocks_machine(self, cmid: str) -> bool:
         """Whether the publisher blocked a machine."""
-        return bool(status.find(self.body, "machine", cmid))
+        return self._names("machine", cmid)
 
     def blocks_host(self, host: str, delegation: Document) -> bool:
         """Whether the publisher blocked this host, or took back the activation that its delegation stands on."""
-        return bool(status.find(self.body, "host", host) or status.find(self.body, "act", delegation["act"]))
+        return self._names("host", host) or self._names("act", delegation["act"])
 
     @property
     def etag(self) -> str:
         """What tells this list from others, as the authority writes it."""
         return '"{}.{}"'.format(*self.pair)
-
-    def content(self) -> bytes:
-        """The list as it is served: head, line feed, body."""
-        return self.head.encode("ascii") + b"\n" + self.body
 
 
 def held(tx: Connection) -> Held:
@@ -104,10 +109,3 @@ def take(books: Store, roots: Roots, data: bytes, now: int) -> bool:
 def _row(found: Pair, bundle: dict[str, Any], body: bytes, now: int) -> dict[str, Any]:
     head = json.dumps(bundle, separators=(",", ":"))
     return {"id": 1, "issued": found[0], "ver": found[1], "head": head, "body": body, "fetched": now}
-
-
-def check_host(found: Held, host: str, delegation: Document) -> Refusal | None:
-    """Why a host may not answer, if the list names it."""
-    if not found.blocks_host(host, delegation):
-        return None
-    return Refusal("host-blocked")

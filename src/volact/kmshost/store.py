@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 _SCRIPTS = Path(__file__).parent / "migrations"
+HANDLED = 12290
+"""The number of the event of a request that was decided (rule E)."""
 EVENTS_KEPT = 100_000
-"""The newest so many events are kept."""
+"""The newest so many events are kept, and of those that are no handled requests:"""
+RARE_KEPT = 10_000
 SLICE = 500
 """Most rows that housekeeping deletes at once (DESIGN section 4)."""
 
@@ -221,13 +224,31 @@ def newest_results(tx: Connection, number: int) -> dict[str, str]:
 
 
 def trim_events(tx: Connection) -> int:
-    """Delete the oldest events beyond those that are kept, a slice; how many went."""
+    """Delete the oldest handled requests beyond the newest `EVENTS_KEPT` events, a slice; how many went."""
     table = schema.event
     newest = tx.execute(sa.select(sa.func.max(table.c.id))).scalar()
     if newest is None:
         return 0
-    old = sa.select(table.c.id).where(table.c.id <= newest - EVENTS_KEPT).order_by(table.c.id).limit(SLICE)
-    return int(tx.execute(sa.delete(table).where(table.c.id.in_(old))).rowcount)
+    old = sa.select(table.c.id).where(table.c.id <= newest - EVENTS_KEPT, table.c.event == HANDLED)
+    return _delete_events(tx, old)
+
+
+def trim_rare_events(tx: Connection) -> int:
+    """Delete the oldest of the other events beyond the newest `RARE_KEPT`, a slice; it reads all of them.
+
+    They tell what an administrator is looked for by, and no stream of requests may wash them away.
+    """
+    table = schema.event
+    rare = sa.select(table.c.id).where(table.c.event != HANDLED)
+    last = tx.execute(rare.order_by(table.c.id.desc()).offset(RARE_KEPT).limit(1)).scalar()
+    return 0 if last is None else _delete_events(tx, rare.where(table.c.id <= last))
+
+
+def _delete_events(tx: Connection, old: sa.Select[tuple[int]]) -> int:
+    table = schema.event
+    return int(
+        tx.execute(sa.delete(table).where(table.c.id.in_(old.order_by(table.c.id).limit(SLICE)))).rowcount
+    )
 
 
 _ADD_TALLY = Statement(
@@ -262,6 +283,11 @@ def counts(tx: Connection, now: int) -> dict[str, tuple[int, int]]:
     )
     query = sa.select(machine.c.grp, sa.func.count(), sa.func.sum(machine.c.server)).group_by(machine.c.grp)
     return {group: (int(machines), int(servers)) for group, machines, servers in tx.execute(query)}
+
+
+def records(tx: Connection) -> int:
+    """How many records there are, ended ones that are not deleted yet included; it reads an index of them all."""
+    return int(tx.execute(sa.select(sa.func.count()).select_from(schema.record)).scalar_one())
 
 
 def present(tx: Connection, now: int) -> dict[str, int]:

@@ -17,6 +17,7 @@ from volact.kmshost import schema
 from volact.kmshost.forecast import Bucket
 from volact.kmshost.placing import NOWHERE
 from volact.protocol.policy import DAY
+from volact.sources import PREFIX, is_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -29,6 +30,8 @@ PAGE = 20_000
 """Records that a page reads."""
 MOST_COPIES = 10_000
 """So many copies of one identity are listed for a product; an image whose key got about must not fill the store."""
+
+_MAPPED = "::ffff:"  # what a listener of both families calls an IPv4 address by
 
 _record, _clone = schema.record, schema.clone
 
@@ -96,6 +99,23 @@ def _page(now: int, heard_since: Mapping[str, int], after: str, last: str | None
     one = machine.subquery()
     alike = (one.c.grp, one.c.ends, one.c.stays, one.c.server_ends, one.c.server_stays)
     return sa.select(*alike, sa.func.count()).group_by(*alike)
+
+
+def by_source(tx: Connection, now: int) -> dict[str, int]:
+    """How many machines that count now called last from a ``private`` source, and how many from a ``global`` one.
+
+    A machine that called for two products from one of each is in both (K17). Reads every record once.
+    """
+    address = _record.c.address
+    start = sa.case(
+        (address.like(f"{_MAPPED}%.%"), sa.func.substr(address, len(_MAPPED) + 1, PREFIX)),
+        else_=sa.func.substr(address, 1, PREFIX),
+    )
+    query = sa.select(start, sa.func.count(_record.c.cmid.distinct())).group_by(start)
+    found = {"private": 0, "global": 0}
+    for first, machines in tx.execute(query.where(_record.c.expires > now, _record.c.grp != NOWHERE)):
+        found["private" if is_private(first) else "global"] += machines
+    return found
 
 
 # --- what a process tells of itself -----------------------------------------------------------------------------

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from volact import config
 from volact.commands import when
 from volact.kmshost import dnscommands, reporting, settings, setup
 from volact.kmshost.activating import HOST, Activating
+from volact.protocol.policy import MINUTE
 from volact.protocol.problems import Refusal, Refused, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     from volact.kmshost.settings import Changed
     from volact.kmshost.setup import Opened
 
-_MOST_DIGITS = 9
+_CLASSIC = {"Out-of-tolerance grace": "Expired or out of tolerance"}
+"""States whose requests `/dli` counts under another name than that of rule E (rule S)."""
 
 
 def install_key(out: Console, text: str, product: str | None = None) -> None:
@@ -97,10 +100,11 @@ def _switch(out: Console, *, on: bool, prose: str) -> None:
 
 
 def _set(out: Console, change: Callable[[Opened, int], Changed], word: str, prose: str) -> None:
-    if not (word.isascii() and word.isdigit() and len(word) <= _MOST_DIGITS):
+    number = config.whole(word)
+    if number is None:
         raise UsageError(f"{word[:40]!r} is no whole number.", "See `slmgr /?`.")
     with setup.opened() as opened:
-        done = change(opened, int(word))
+        done = change(opened, number)
     _say(out, done, prose.format(done.value))
 
 
@@ -136,11 +140,20 @@ def expiry(out: Console, _words: list[str]) -> None:
 
 
 def status(*, detailed: bool = False) -> dict[str, Any]:
-    """All that `/dli` tells, or `/dlv`: with the records to enter by hand where the host does not publish itself."""
+    """All that `/dli` tells, or `/dlv`.
+
+    That has the records to enter by hand where the host does not publish itself, and what the products' policies say.
+    """
     with setup.opened() as opened:
         found = reporting.status(opened)
-        if detailed and not (found["dns"]["publishing"] and found["dns"]["domains"]):
-            found["dns"]["records"] = dnscommands.by_hand(opened)
+        if detailed:
+            if not (found["dns"]["publishing"] and found["dns"]["domains"]):
+                found["dns"]["records"] = dnscommands.by_hand(opened)
+            policies = opened.policies()
+            found["policy_minutes"] = {
+                "retry": sorted({one.retry // MINUTE for one in policies}),
+                "renewal": sorted({one.renewal // MINUTE for one in policies}),
+            }
         return found
 
 
@@ -153,17 +166,24 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         text.append(f"Notice: the key ...-{found['waiting_key']} is installed and not activated yet.")
     if found["warning"]:
         text.append(f"Notice: {found['warning']}")
+    if found["settings_problem"]:
+        text.append(f"Notice: {reporting.broken_settings(found)}")
     for one in found["products"]:
         text.append(f"Product: {one['name']} ({one['product']})")
         text.append(f"    Current count: {one['count']} (required {one['required']} {one['counted']})")
     text.append(f"Listening on Port: {port_of(found)}")
-    text += dnscommands.prose(found["dns"])
+    switched, *domains = dnscommands.prose(found["dns"])
+    text.append(switched)
+    if found["dns"]["publishing"] and not found["dns"]["domains"]:
+        text.append("    Nothing is published: no domain is set (setting dns_domains).")
+    text += domains
     text.append(f"KMS priority: {'Low' if found['settings']['low_priority']['value'] else 'Normal'}")
     text.append("Cumulative requests received from clients:")
     text.append(f"    Total requests received: {requests['total']}")
     text.append(f"    Failed requests received: {requests['failed']}")
     text += [
-        f"    Requests with License Status {name}: {many}" for name, many in requests["by_state"].items()
+        f"    Requests with License Status {_CLASSIC.get(name, name)}: {many}"
+        for name, many in requests["by_state"].items()
     ]
     text += [f"    Requests answered {outcome}: {many}" for outcome, many in requests_by_outcome(found)]
     return text
@@ -182,15 +202,18 @@ def details(found: Mapping[str, Any]) -> list[str]:
         f"Publisher: {found['publisher']}",
         f"Storage: {found['storage']}",
     ]
-    for name, label, unit in (
-        ("listen", "Listening on address", ""),
-        ("port", "Port", ""),
-        ("retry_minutes", "Activation (retry) interval", " minutes"),
-        ("renewal_minutes", "Renewal interval", " minutes"),
-    ):
+    for name, label in (("listen", "Listening on address"), ("port", "Port")):
         one = found["settings"][name]
-        value = "the product's policy" if unit and not one["value"] else f"{one['value']}{unit}"
-        text.append(f"{label}: {value} (from: {one['from']})")
+        text.append(f"{label}: {one['value']} (from: {one['from']})")
+    for name, label in (("retry", "Activation (retry) interval"), ("renewal", "Renewal interval")):
+        one = found["settings"][f"{name}_minutes"]
+        told = " or ".join(map(str, found["policy_minutes"][name]))
+        policies = f"{told} minutes (from: the product's policy)" if told else "each product's policy"
+        text.append(
+            f"{label}: {one['value']} minutes (from: {one['from']})"
+            if one["value"]
+            else f"{label}: {policies}"
+        )
     return text
 
 
