@@ -165,6 +165,7 @@ def test_a_first_word_is_hidden_too(
         "/home/somebody/licences/com.example.cad.volact-product",
         "/home/user/apps/port/cads/prod.toml",
         "./apps/port/cads/prod.toml",
+        "/tmp/made-of-root/runs-1223/popen-gw1/file",
         "apps/port/cads/prod/toml",
         "AGsFTrw6moKCjjFqKzUOMQ",
         "2001:0db8:85a3:0000:0000:8a2e:0370:7334",

@@ -137,7 +137,8 @@ def _key_runs(word: str) -> list[str]:
     for match in _RUN.finditer(_PUBLISHER.sub(" ", word)):
         run = match[0]
         before = match.string[: match.start()]
-        is_path = "/" in run and (before.endswith(("/", ".")) or not any(one.isdigit() for one in run))
+        inside = "/" in before.rpartition(" ")[2] or before.endswith(".")
+        is_path = "/" in run and (inside or not any(one.isdigit() for one in run))
         is_id = len(run) == _OF_AN_ID and run.isalnum() and run not in (run.upper(), run.lower())
         is_number = not any(one.isalpha() for one in run)
         if not (is_path or is_id or is_number or _IPV6.fullmatch(run)):
@@ -171,7 +172,7 @@ def run(console: Console, command: Callable[[], int | None]) -> int:
     except VolactError as error:
         return console.refuse(error.refusal, error.exit_code)
     except (SettingInvalid, ClockInvalid) as error:
-        return console.refuse(Refusal("usage", str(error)), USAGE)
+        return console.refuse(Refusal("setting-invalid", f"{error}".rstrip(".") + "."), USAGE)
     except BrokenPipeError:
         return DONE
     except OSError as error:
@@ -262,3 +263,14 @@ def table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+_HALF_BLOCKS = " ▄▀█"
+"""A character for two modules, one above the other: neither dark, the lower, the upper, both."""
+
+
+def half_blocks(modules: Sequence[Sequence[bool]]) -> list[str]:
+    """A picture of dark and light modules as lines of text, dark in the text's colour, two rows of modules a line."""
+    rows = [*modules, [False] * len(modules[0])] if len(modules) % 2 else modules
+    pairs = zip(rows[::2], rows[1::2], strict=True)
+    return ["".join(_HALF_BLOCKS[2 * up + low] for up, low in zip(*pair, strict=True)) for pair in pairs]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,7 +22,7 @@ from volact.client import cli, reporting
 from volact.client.folder import read_file
 from volact.console import DONE, USAGE, Console
 from volact.files import write_durably
-from volact.protocol import jws, keys
+from volact.protocol import jws, keys, qr
 from volact.protocol.policy import MINUTE
 from volact.protocol.problems import BrokenData, Refusal, Refused, UsageError
 
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 
     from volact.client.store import Settings
 
-_MOST_DIGITS = 10
+_QR = "--qr"
+_COLUMNS = 80
+"""A terminal's width at which QR codes of version 13, which are 77 modules wide with their border, can be read."""
 
 
 CLIENT, KMSHOST = "client", "kmshost"
@@ -63,12 +66,14 @@ def usage() -> str:
     """What ``slmgr`` says without a switch."""
     lines = ["usage: slmgr SWITCH [WORDS] [PRODUCT] [--role client|kmshost] [--json]", ""]
     lines += [f"  /{name + ' ' + switch.words:<18} {switch.help}" for name, switch in SWITCHES.items()]
+    hosts = [f"/{name}" for name, switch in SWITCHES.items() if switch.host_first]
     lines += [
         "",
         "PRODUCT is needed when several products are installed. - may stand for /.",
-        "Where a machine has a client and a KMS host, /ipk follows the key's kind; /dli, /dlv, /sprt, /sdns, /cdns,",
-        "/sai, /sri address the host (/dlv prints both), all others the client; --role says which, and a host's /ato and",
-        "/xpr need it then. A client alone, or a host alone, is addressed without it.",
+        "Where a machine has a client and a KMS host, /ipk follows the key's kind;",
+        f"{', '.join(hosts)} address the host (/dlv prints both),",
+        "all others the client; --role says which, and a host's /ato and /xpr need it then.",
+        "A client alone, or a host alone, is addressed without it.",
     ]
     return "\n".join([*lines, "Exit codes: 0 done, 1 refused, 2 usage, 3 could not reach, 4 broken data."])
 
@@ -93,15 +98,18 @@ def _run(out: Console, words: list[str]) -> None:
     switch = SWITCHES.get(name)
     if switch is None:
         known = {f"/{one}": one for one in SWITCHES}
-        nearest = config.nearest(f"/{name}", known)
+        nearest = config.nearest(f"/{name or first.lower()}", known)
         raise UsageError(f"There is no switch {first[:40]!r}{nearest}.", "See `slmgr /?`.")
     given = words[1:]
     if not switch.least <= len(given) <= switch.most + 1:
-        raise UsageError(f"/{name} takes: {switch.words or 'nothing'}, and PRODUCT.", "See `slmgr /?`.")
+        takes = f"{switch.words} [PRODUCT]" if switch.run or name == "ipk" else switch.words
+        raise UsageError(f"/{name} takes: {takes.strip() or 'nothing'}.", "See `slmgr /?`.")
     if name == "ipk":
         _install_key(out, given, role)
         return
-    if _role_of(name, switch, role) == KMSHOST:
+    addressed = _role_of(name, switch, role)
+    _check_role_is_here(name, addressed)
+    if addressed == KMSHOST:
         if len(given) > switch.most:
             raise UsageError(f"/{name} on a KMS host takes: {switch.words or 'nothing'}.", "See `slmgr /?`.")
         if name == "dlv" and role is None:
@@ -140,6 +148,18 @@ def _role_of(name: str, switch: Switch, asked: str | None) -> str:
     if not _has_host():
         return CLIENT
     return KMSHOST if switch.host_first or not cli.rows() else CLIENT
+
+
+def _check_role_is_here(name: str, addressed: str) -> None:
+    """Refuse a switch of a role that is not set up here: that comes before what else it may lack."""
+    if addressed == KMSHOST and not _has_host():
+        detail = (
+            f"/{name} addresses a KMS host, and this machine has none: `volact kmshost init --root ROOT`."
+        )
+        raise Refused(Refusal("not-set-up", detail))
+    if addressed == CLIENT and _has_host() and not cli.rows():
+        detail = f"/{name} addresses a product, and this machine has a KMS host alone."
+        raise Refused(Refusal("product-not-installed", detail))
 
 
 def _both(out: Console) -> None:
@@ -260,20 +280,64 @@ def _all_of(row: reporting.Row) -> tuple[dict[str, Any], list[str]]:
 def _expiry(out: Console, _words: list[str], product: str | None) -> None:
     row = _selected(product)
     names = ("publisher", "product", "state", "state_name", "expires")
-    prose = f"{row.name or row.members['product']}: {reporting.expiry(row)}"
+    ends = row.members["expires"] or row.standing.licensed
+    prose = f"{row.name or row.members['product']}: {reporting.expiry(row) if ends else row.members['state_name']}"
     out.answer({name: row.members[name] for name in names}, prose)
 
 
 def _question(out: Console, words: list[str], product: str | None) -> None:
+    files = [word for word in words if word != _QR]
+    if len(files) + (product is not None) > 2 or any(file.startswith("--") for file in files):  # noqa: PLR2004 - FILE, PRODUCT
+        raise UsageError(f"/dti takes: {SWITCHES['dti'].words} [PRODUCT].", "See `slmgr /?`.")
+    if len(files) > 1:
+        files, product = files[:1], files[1]
     question = cli.client().question(product)
-    if words:
+    request = jws.write_json(question.bundle)
+    texts = qr.split(request)
+    drawn = [] if out.json else _drawn(texts, wanted=_QR in words, instead=not files)
+    if files:
         try:
-            write_durably(Path(words[0]), jws.write_json(question.bundle))
+            write_durably(Path(files[0]), request)
         except OSError as error:
-            raise BrokenData(f"{words[0]}: {error.strerror}.", "not-writable") from None
-    where = f"The request is in {words[0]}." if words else "`slmgr /dti FILE` writes the request to a file."
+            raise BrokenData(f"{files[0]}: {error.strerror}.", "not-writable") from None
+    where = f"The request is in {files[0]}." if files else "`slmgr /dti FILE` writes the request to a file"
+    if not (files or drawn):
+        where += f", `slmgr /dti {_QR}` shows it as QR codes, {_COLUMNS} columns wide"
     members = {"publisher": question.publisher, "product": question.product, "iid": question.iid}
-    out.answer({**members, "request": question.bundle}, f"Installation ID: {question.iid}\n{where}")
+    prose = "\n".join([f"Installation ID: {question.iid}", where.removesuffix(".") + ".", *drawn])
+    out.answer({**members, "request": question.bundle, "qr": texts}, prose)
+
+
+def _drawn(texts: list[str], *, wanted: bool, instead: bool) -> list[str]:
+    """The QR codes' lines: if they are wanted, or on a terminal that is wide enough, `instead` of a file.
+
+    Raises:
+        UsageError: if they are wanted and cannot be shown.
+    """
+    if not wanted and not (
+        instead and sys.stdout.isatty() and shutil.get_terminal_size().columns >= _COLUMNS
+    ):
+        return []
+    try:
+        import segno
+
+        "█".encode(sys.stdout.encoding or "ascii")
+    except ModuleNotFoundError:
+        problem = UsageError("QR codes need segno: pip install segno", "Or write a file: `slmgr /dti FILE`.")
+    except UnicodeEncodeError:
+        problem = UsageError("This terminal cannot show block characters.", "Set its encoding to UTF-8.")
+    else:
+        begin, end = ("\x1b[30;107m", "\x1b[0m") if sys.stdout.isatty() else ("", "")  # black on white
+        lines: list[str] = []
+        for number, text in enumerate(texts, start=1):
+            code = segno.make(text, error="l", boost_error=False, micro=False)
+            rows = [[bool(one) for one in row] for row in code.matrix_iter(border=4)]
+            lines += ["", f"QR code {number} of {len(texts)}:"]
+            lines += [f"{begin}{line}{end}" for line in console.half_blocks(rows)]
+        return lines
+    if wanted:
+        raise problem
+    return []
 
 
 def _apply(out: Console, words: list[str], _product: str | None) -> None:
@@ -283,14 +347,20 @@ def _apply(out: Console, words: list[str], _product: str | None) -> None:
 
 
 def _confirmation(word: str) -> bytes:
-    """The bundle itself, pasted, from standard input (``-``), or from a file."""
-    if word.lstrip().startswith("{"):
-        return word.encode("utf-8", "replace")
-    if word == "-":
-        return _standard_input()
-    if not os.path.exists(word):  # noqa: PTH110 - a Path raises for a name that is too long
+    """A bundle, or the texts of its QR codes: pasted, from standard input (``-``), or from a file."""
+    if word.lstrip().startswith("{") or qr.is_split(word):
+        given = word.encode("utf-8", "replace")
+    elif word == "-":
+        given = _standard_input()
+    elif not os.path.exists(word):  # noqa: PTH110 - a Path raises for a name that is too long
         raise BrokenData(f"{word[:200]} is no file and no confirmation.", "not-readable")
-    return read_file(word)
+    else:
+        given = read_file(word)
+    text = given.decode("utf-8-sig", "replace")
+    joined = qr.join(text) if qr.is_split(text) else given
+    if isinstance(joined, Refusal):
+        raise Refused(joined)
+    return joined
 
 
 def _standard_input() -> bytes:
@@ -358,9 +428,10 @@ def _set_renewal(out: Console, words: list[str], product: str | None) -> None:
 
 
 def _minutes(word: str) -> int:
-    if not (word.isascii() and word.isdigit() and len(word) < _MOST_DIGITS):
+    number = config.whole(word)
+    if number is None:
         raise UsageError(f"{word[:40]!r} is no number of minutes.", "See `slmgr /?`.")
-    return int(word) * MINUTE
+    return number * MINUTE
 
 
 SWITCHES = {
@@ -372,8 +443,12 @@ SWITCHES = {
     ),
     "dlv": Switch("", 0, 0, _all_information, "show it in detail", "all_information", host_first=True),
     "xpr": Switch("", 0, 0, _expiry, "show when the present state ends", "expiry"),
-    "dti": Switch("[FILE]", 0, 1, _question, "show the installation id; write the request to FILE"),
-    "atp": Switch("TEXT|FILE", 1, 1, _apply, "apply a confirmation"),
+    "dti": Switch(
+        f"[FILE] [{_QR}]", 0, 2, _question, "show the installation id; the request to FILE, or as QR codes"
+    ),
+    "atp": Switch(
+        "TEXT|FILE", 1, 1, _apply, "apply a confirmation, or the texts of its QR codes (- for input)"
+    ),
     "skms": Switch("NAME[:PORT]", 1, 1, _set_host, "set the KMS host: NAME[:PORT], [IPv6]:PORT or :PORT"),
     "skms-domain": Switch(
         "DOMAIN", 1, 1, _set_domain, "set the one domain in which KMS hosts are looked for"
