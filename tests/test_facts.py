@@ -1,13 +1,16 @@
 """What a machine shows, read from made-up sysfs trees and from this very machine (PROTOCOL section 5)."""
 
+import base64
+import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from volact import facts
-from volact.facts import Facts, facts_for, from_file, of_machine, parts_for
+from volact.facts import Facts, described, facts_for, from_file, of_machine, parts_for
 from volact.protocol.documents import FP_LENGTHS
 from volact.protocol.problems import BrokenData
 
@@ -96,7 +99,7 @@ def test_a_physical_machine_shows_six_parts(tree: Tree) -> None:
         "net": "a4:bb:6d:11:22:33",
         "cpu": "GenuineIntel 6 142 12",
     }
-    assert found[1:] == (False, "", False, ())
+    assert found[1:] == (False, "", False, (), "")
 
 
 @pytest.mark.parametrize(
@@ -324,3 +327,130 @@ def test_a_malformed_facts_file_is_named_with_its_member(
         path.write_text(text)
     with pytest.raises(BrokenData, match=named):
         from_file(str(path))
+
+
+# --- what a machine says of itself, for who collects (V2) ------------------------------------------------------------
+
+
+def of(tree: Tree, **facts: Any) -> dict[str, Any]:
+    return described(tree.facts()._replace(**facts), str(tree.root))
+
+
+def test_a_machine_is_described(tree: Tree) -> None:
+    tree.write("etc/os-release", 'ID=debian\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n')
+    found = of(tree)
+    assert found == {
+        "name": os.uname().nodename.lower().partition(".")[0],
+        "domain": os.uname().nodename.lower().partition(".")[2],
+        "system": "Debian GNU/Linux 12 (bookworm)",
+        "platform": "linux",
+        "virtual": False,
+        "hypervisor": "",
+        "container": False,
+        "identity": found["identity"],
+        "host_identity": None,
+        "running_instances": None,
+        "macs": ["a4bb6d112233"],
+    }
+
+
+def test_the_identity_is_the_digest_of_a_fixed_label_and_the_firmwares_uuid(tree: Tree) -> None:
+    digits = UUID.replace("-", "").lower()
+    text = base64.urlsafe_b64encode(hashlib.sha256(f"volact machine 1 uuid {digits}".encode()).digest())
+    assert of(tree)["identity"] == text.decode().rstrip("=")
+
+
+def test_without_a_uuid_and_in_a_container_it_is_the_systems_id(tree: Tree) -> None:
+    text = base64.urlsafe_b64encode(hashlib.sha256(f"volact machine 1 os {OS}".encode()).digest())
+    by_system = text.decode().rstrip("=")
+    assert of(tree, container=True)["identity"] == by_system  # a container sees its host's firmware
+    tree.write("sys/class/dmi/id/product_uuid", "00000000-0000-0000-0000-000000000000\n")
+    assert of(tree)["identity"] == by_system
+    tree.write("etc/machine-id", "uninitialized\n")
+    assert of(tree)["identity"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "hosts", "wanted"),
+    [
+        ("Web1.Corp.Example", "127.0.1.1 web1.other.example web1\n", ("web1", "corp.example")),
+        ("web1", "127.0.1.1 web1.other.example web1\n", ("web1", "")),
+    ],
+)
+def test_a_laboratorys_name(tree: Tree, name: str, hosts: str, wanted: tuple[str, str]) -> None:
+    tree.write("etc/hosts", hosts)
+    found = of(tree, name=name)
+    assert (found["name"], found["domain"]) == wanted
+
+
+@pytest.mark.parametrize(
+    ("hosts", "domain"),
+    [
+        ("127.0.0.1 localhost\n127.0.1.1\t{name}.corp.example {name}\n", "corp.example"),
+        ("# 127.0.1.1 {name}.corp.example\n", ""),
+        ("127.0.1.1 {name} # {name}.corp.example\n", ""),
+        ("127.0.1.1 not{name}.corp.example\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_domain_of_a_short_name_stands_in_hosts(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, hosts: str, domain: str
+) -> None:
+    tree.write("etc/hosts", hosts.format(name=os.uname().nodename.partition(".")[0]))
+    assert of(tree)["domain"] == domain
+
+
+@pytest.mark.parametrize("text", [None, "ID=debian\n", "PRETTY_NAME=\n"])
+def test_a_system_without_a_name_is_named_by_its_kernel(tree: Tree, text: str | None) -> None:
+    if text is not None:
+        tree.write("etc/os-release", text)
+    assert of(tree)["system"] == f"Linux {os.uname().release}"
+
+
+def kvp(**pairs: str) -> bytes:
+    """A pool of Hyper-V's key-value exchange: keys of 512 bytes, values of 2048."""
+    return b"".join(
+        key.encode().ljust(512, b"\0") + value.encode().ljust(2048, b"\0") for key, value in pairs.items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("pool", "wanted"),
+    [
+        (
+            kvp(
+                VirtualMachineName="web1", PhysicalHostName="HOST7", PhysicalHostNameFullyQualified="host7.x"
+            ),
+            "host7.x",
+        ),
+        (kvp(PhysicalHostName="HOST7"), "HOST7"),
+        (kvp(HostName="host7.x"), "host7.x"),
+        (kvp(VirtualMachineName="web1"), None),
+        (kvp(HostName=""), None),
+        (kvp(HostName="host7.x")[:-1], None),
+        (b"", None),
+    ],
+)
+def test_hyper_v_tells_its_guests_on_which_host_they_are(tree: Tree, pool: bytes, wanted: str | None) -> None:
+    tree.write("var/lib/hyperv/.kvp_pool_3", pool)
+    assert of(tree)["host_identity"] == wanted
+
+
+def test_running_virtual_machines_are_counted_where_their_files_can_be_seen(tree: Tree) -> None:
+    assert of(tree)["running_instances"] is None
+    folder = tree.root / "run/libvirt/qemu"
+    folder.mkdir(parents=True)
+    assert of(tree)["running_instances"] == 0
+    for name in ("driver.pid", "web1.pid", "web1.xml", "web2.pid", "web2.xml", "off.xml"):
+        tree.write(f"run/libvirt/qemu/{name}", "1")
+    assert of(tree)["running_instances"] == 2
+    tree.write("run/qemu-server/100.pid", "1")
+    tree.write("run/qemu-server/100.qmp", "")
+    assert of(tree)["running_instances"] == 3
+
+
+def test_cards_that_are_made_up_or_have_no_address_are_left_out(tree: Tree) -> None:
+    tree.card("eth1", "pci0000:00/0000:00:1f.7", "A4:BB:6D:11:22:34", assigned="1")
+    tree.card("eth2", "pci0000:00/0000:00:1f.8", "00:00:00:00:00:00")
+    tree.card("veth0", "virtual", "a4:bb:6d:11:22:35")
+    assert of(tree)["macs"] == ["a4bb6d112233", "a4bb6d112234"]

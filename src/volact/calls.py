@@ -58,6 +58,13 @@ def end_of_try() -> float:
 _JSON = "application/json"
 
 
+class Silent(Unreachable):
+    """Nobody said a word: the time went by, or the connection ended. Who is overloaded does so, too."""
+
+
+_SILENCE = (TimeoutError, ConnectionError, ssl.SSLEOFError)
+
+
 class Answer(NamedTuple):
     """What came back: an HTTP status, the headers in lower case, and the body."""
 
@@ -160,9 +167,8 @@ class _Connection:
             reason = str(error) or type(error).__name__
             if cut.is_set():
                 reason = f"no whole answer within {whole:.3g} seconds"
-            raise Unreachable(
-                Refusal(self._unreachable, f"{self._host} port {self._port}: {reason}.")
-            ) from None
+            kind = Silent if cut.is_set() or isinstance(error, _SILENCE) else Unreachable
+            raise kind(Refusal(self._unreachable, f"{self._host} port {self._port}: {reason}.")) from None
         if len(body) > most:
             self.close()
             raise Unreachable(Refusal("answer-nonsense", f"More than {most} bytes."))

@@ -15,21 +15,35 @@ from volact.protocol.problems import Refusal
 
 
 class Role(NamedTuple):
-    """A first word: the module whose `main(arguments)` it runs, the extra that it needs, and one line of help."""
+    """A first word.
+
+    Attributes:
+        module: whose `main(arguments)` it runs.
+        extra: what it needs.
+        help: one line.
+        pages: the module whose `pages` its service shows to people, handed to `main` as a value; empty without.
+    """
 
     module: str
     extra: str
     help: str
+    pages: str = ""
 
 
 ROLES = {
     "client": Role("volact.client.cli", "", "the licensed machine: install, activate, status"),
     "authority": Role(
-        "volact.authority.cli", "server", "the publisher's licensing site: products, keys, serve"
+        "volact.authority.cli",
+        "server",
+        "the publisher's licensing site: products, keys, serve",
+        "volact.web.phone",
     ),
     "lab": Role("volact.lab.cli", "server", "made-up machines by the thousand, and rule K8 as a story"),
     "kmshost": Role(
         "volact.kmshost.cli", "server", "the enterprise's activation host: activate, serve, status"
+    ),
+    "vamt": Role(
+        "volact.vamt.cli", "vamt", "the enterprise's management tool: find, collect, activate machines"
     ),
     "doctor": Role("volact.doctor.cli", "", "what is wrong here, and what to do: host, client, DNS"),
     "completion": Role("volact.completion", "", "shell completion: see `volact completion --help`"),
@@ -76,4 +90,6 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         detail = f"`{words[0]}` needs {error.name}: pip install 'volact[{role.extra}]'"
         return console.refuse(Refusal("program-missing", detail), USAGE)
+    if role.pages:
+        return int(module.main(words[1:], lambda *given: importlib.import_module(role.pages).pages(*given)))
     return int(module.main(words[1:]))

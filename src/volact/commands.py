@@ -18,7 +18,7 @@ from volact.files import PUBLIC, write_durably
 from volact.protocol.problems import BrokenData, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from cyclopts import Token
@@ -58,18 +58,21 @@ def group(name: str, text: str) -> App:
     return App(name=name, help=text, default_parameter=PLAIN, version_flags=[])
 
 
-def main(app: App, arguments: list[str]) -> int:
-    """Run a command of a role's app and say its exit code."""
+def main(app: App, arguments: list[str], given: Mapping[str, object] | None = None) -> int:
+    """Run a command of a role's app and say its exit code.
+
+    `given` are values for parameters that no word on the command line sets (``parse=False``).
+    """
     # Also `--json=true`, which cyclopts takes.
     json = any(word.split("=")[0] == "--json" for word in arguments)
     console = Console(json=json, words=arguments, known=lambda: _names(app))
     if not arguments:
         app.help_print([])
         return USAGE
-    return run(console, lambda: _call(app, console, arguments))
+    return run(console, lambda: _call(app, console, arguments, given or {}))
 
 
-def _call(app: App, console: Console, arguments: list[str]) -> int:
+def _call(app: App, console: Console, arguments: list[str], given: Mapping[str, object]) -> int:
     if not all(word.isascii() or _is_text(word) for word in arguments):
         raise UsageError("An argument is not UTF-8 text.")
     if console.json and any(word in _HELP for word in arguments):
@@ -78,9 +81,10 @@ def _call(app: App, console: Console, arguments: list[str]) -> int:
     try:
         if not [word for word in arguments if word.split("=")[0] != "--json"]:
             raise UsageError("There is no command.")
-        done = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        command, bound, unset = app.parse_args(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         raise UsageError(_said(error)) from None
+    done = command(*bound.args, **bound.kwargs, **{name: given[name] for name in unset if name in given})
     return done if isinstance(done, int) else DONE
 
 

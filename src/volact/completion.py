@@ -40,9 +40,11 @@ def commands() -> dict[str, list[str]]:
     if importlib.util.find_spec("cyclopts"):
         from volact.authority import cli as authority
         from volact.kmshost import cli as kmshost
+        from volact.vamt import cli as vamt
 
         found.update(_cyclopts(authority.app, "authority"))
         found.update(_cyclopts(kmshost.app, "kmshost"))
+        found.update(_cyclopts(vamt.app, "vamt"))
     return found
 
 

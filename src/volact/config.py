@@ -78,6 +78,18 @@ class KmshostSettings(NamedTuple):
     low_priority: bool = False
 
 
+class VamtSettings(NamedTuple):
+    """Settings of the enterprise's management tool."""
+
+    listen: str = "127.0.0.1:1689"
+    database: str = ""
+    tls_certificate: str = ""
+    tls_key: str = ""
+    log_level: str = "info"
+    at_once: int = 200
+    machine_seconds: int = 30
+
+
 class ClientSettings(NamedTuple):
     """Settings of the licensed machine; what slmgr sets for one product is not among them."""
 
@@ -87,6 +99,15 @@ class ClientSettings(NamedTuple):
 HELP: "Mapping[str, Mapping[str, str]]" = {
     "client": {
         "dns_label": "under which label of a domain KMS hosts are looked for in DNS; hosts must publish under the same",
+    },
+    "vamt": {
+        "listen": "address and port of the HTTPS API and pages, for this machine alone unless told otherwise",
+        "database": "URL of a PostgreSQL database; empty: SQLite in the role's folder",
+        "tls_certificate": "PEM file of a certificate chain; empty: the self-made one",
+        "tls_key": "PEM file of that certificate's private key",
+        "log_level": "debug, info, warning or error",
+        "at_once": "machines that are asked at the same time",
+        "machine_seconds": "how long one machine may take to answer, in seconds",
     },
     "authority": {
         "listen": "address and port of the public HTTPS listener",
@@ -128,6 +149,7 @@ ROLES: "Mapping[str, type]" = {
     "client": ClientSettings,
     "authority": AuthoritySettings,
     "kmshost": KmshostSettings,
+    "vamt": VamtSettings,
 }
 
 
@@ -176,9 +198,8 @@ def source(
 
 def _typed(name: str, value: object, default: object, where: str) -> Any:  # noqa: ANN401
     wanted = type(default)
-    is_number = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS
-    if isinstance(value, str) and wanted is int and is_number:
-        return int(value)
+    if isinstance(value, str) and wanted is int and (number := whole(value)) is not None:
+        return number
     if isinstance(value, str) and wanted is bool and value in ("true", "false"):
         return value == "true"
     if type(value) is not wanted:
@@ -186,7 +207,14 @@ def _typed(name: str, value: object, default: object, where: str) -> Any:  # noq
     return value
 
 
+def whole(text: str) -> int | None:
+    """The whole number that somebody typed, of at most 15 digits; None if it is none."""
+    is_number = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+    return int(text) if is_number else None
+
+
 _MOST_DIGITS = 15
+"""Every number of so many digits fits wherever volact keeps one."""
 _NAMES: "Mapping[type, str]" = {int: "a whole number", bool: "true or false", str: "a text"}
 
 

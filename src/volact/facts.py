@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from volact.protocol.documents import FP_LENGTHS
+from volact.protocol.ids import digest
 from volact.protocol.machine import normalise
 from volact.protocol.problems import BrokenData
 from volact.protocol.values import NamedTuple
@@ -34,6 +36,15 @@ _DMI_VENDORS = ("sys_vendor", "product_name", "board_vendor", "bios_vendor")
 _X86 = ("vendor_id", "cpu family", "model", "stepping")
 _ARM = ("CPU implementer", "CPU architecture", "CPU part", "CPU revision")
 
+_IDENTITY = "volact machine 1"
+_PLATFORMS = {"win32": "windows", "darwin": "macos"}
+_KVP_POOL = "/var/lib/hyperv/.kvp_pool_3"
+_KVP_KEY, _KVP_VALUE = 512, 2048
+_KVP_HOST = (b"PhysicalHostNameFullyQualified", b"PhysicalHostName", b"HostName")
+_MOST_POOL = 1 << 20
+_INSTANCES = (("/run/libvirt/qemu", ".xml"), ("/run/qemu-server", ""))
+"""Folders with a NAME.pid for each running machine, and what stands beside it: libvirt's, Proxmox VE's."""
+
 _remembered: dict[str, Any] = {}
 _processors: dict[str, tuple[str, bool]] = {}
 
@@ -47,6 +58,7 @@ class Facts(NamedTuple):
         hypervisor: that one's name; empty if it is none or not known.
         container: whether this is a container, which sees its host's parts (row 11).
         unreadable: parts that exist and that only an administrator can read.
+        name: the host's full name, if a laboratory's file gives one; empty: the system's own.
     """
 
     values: Mapping[str, str]
@@ -54,6 +66,7 @@ class Facts(NamedTuple):
     hypervisor: str = ""
     container: bool = False
     unreadable: tuple[str, ...] = ()
+    name: str = ""
 
 
 def facts_for(environ: Mapping[str, str], *, lab: bool) -> Facts:
@@ -95,7 +108,7 @@ def _parts(root: str, cpu: str) -> tuple[dict[str, str], tuple[str, ...]]:
 
 
 def from_file(path: str) -> Facts:
-    """The facts in a laboratory's file: the parts, and ``virtual``, ``hypervisor``, ``container``.
+    """The facts in a laboratory's file: the parts, and ``virtual``, ``hypervisor``, ``container``, ``name``.
 
     Raises:
         BrokenData: naming the member that is not what it must be.
@@ -112,6 +125,7 @@ def from_file(path: str) -> Facts:
         "virtual": bool,
         "hypervisor": str,
         "container": bool,
+        "name": str,
     }
     for name, value in members.items():
         if name not in kinds:
@@ -124,8 +138,98 @@ def from_file(path: str) -> Facts:
     values = {name: members[name] for name in FP_LENGTHS if _is_own(name, members.get(name, ""))}
     hypervisor = members.get("hypervisor", "")
     return Facts(
-        values, members.get("virtual", bool(hypervisor)), hypervisor, members.get("container", False)
+        values,
+        members.get("virtual", bool(hypervisor)),
+        hypervisor,
+        members.get("container", False),
+        name=members.get("name", ""),
     )
+
+
+def described(facts: Facts, root: str = "") -> dict[str, Any]:
+    """What ``client status --json`` says of the machine itself, as ``machine`` (V2): for who collects, not for a grant.
+
+    Nothing here proves anything. What is not known is empty or None, and no name server is asked for the domain.
+    """
+    name, _, domain = (facts.name or os.uname().nodename).lower().partition(".")
+    return {
+        "name": name,
+        "domain": domain or ("" if facts.name else _domain(root, name)),
+        "system": _system(root),
+        "platform": _PLATFORMS.get(sys.platform, sys.platform),
+        "virtual": facts.virtual,
+        "hypervisor": facts.hypervisor,
+        "container": facts.container,
+        "identity": _identity(facts),
+        "host_identity": _host_identity(root),
+        "running_instances": _running_instances(root),
+        "macs": _macs(root),
+    }
+
+
+def _identity(facts: Facts) -> str | None:
+    """Which machine this is, whoever's products it has; a container sees its host's firmware, so that is not its own."""
+    for part in ("os",) if facts.container else ("uuid", "os"):
+        value = facts.values.get(part)
+        if value:
+            return digest(f"{_IDENTITY} {part} {normalise(part, value)}".encode())
+    return None
+
+
+def _domain(root: str, name: str) -> str:
+    """The domain that ``/etc/hosts`` gives the machine's name (hosts(5): the full name stands first); else empty."""
+    for line in _lines(root + "/etc/hosts"):
+        for word in line.partition("#")[0].lower().split()[1:]:
+            if word.startswith(name + "."):
+                return word[len(name) + 1 :]
+    return ""
+
+
+def _system(root: str) -> str:
+    """The operating system's name and version for people (os-release(5)); the kernel's where it has none."""
+    for line in _lines(root + "/etc/os-release"):
+        key, _, value = line.strip().partition("=")
+        if key == "PRETTY_NAME" and value:
+            return value.strip("\"'")
+    kernel = os.uname()
+    return f"{kernel.sysname} {kernel.release}"
+
+
+def _host_identity(root: str) -> str | None:
+    """The name of the machine that this guest runs on, where the hypervisor tells its guests (Hyper-V: pool 3)."""
+    try:
+        with open(root + _KVP_POOL, "rb") as file:
+            pool = file.read(_MOST_POOL)
+    except OSError:
+        return None
+    found = {}
+    for begin in range(0, len(pool) - _KVP_KEY - _KVP_VALUE + 1, _KVP_KEY + _KVP_VALUE):
+        key, value = pool[begin:][:_KVP_KEY], pool[begin + _KVP_KEY :][:_KVP_VALUE]
+        found[key.partition(b"\0")[0]] = value.partition(b"\0")[0].decode("utf-8", "replace")
+    return next((found[name] for name in _KVP_HOST if found.get(name)), None)
+
+
+def _running_instances(root: str) -> int | None:
+    """How many virtual machines run here, by the files of who starts them; None if no such folder can be listed."""
+    count = None
+    for folder, beside in _INSTANCES:
+        try:
+            names = os.listdir(root + folder)
+        except OSError:
+            continue
+        running = [name for name in names if name.endswith(".pid")]
+        if beside:  # a daemon's own .pid has none
+            running = [name for name in running if name.removesuffix(".pid") + beside in names]
+        count = (count or 0) + len(running)
+    return count
+
+
+def _macs(root: str) -> list[str]:
+    """Addresses of the cards, virtual ones of this system's own making left out: 12 hex digits each."""
+    folder = root + "/sys/class/net/"
+    cards = [name for name in _names(folder) if "/virtual/" not in _target(folder + name)]
+    found = {normalise("net", _try_read(f"{folder}{name}/address")) for name in cards}
+    return sorted(one for one in found if len(one) == _HEX_DIGITS["net"] and len(set(one)) > 1)
 
 
 def _is_own(name: str, value: str) -> bool:

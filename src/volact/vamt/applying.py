@@ -1,0 +1,156 @@
+"""MAK Proxy Activate, inside: what was granted goes to the machines, and stays here to be given again (P1, P4, P5).
+
+- Whether it fits is the machine's to say: a confirmation fits by product and hardware, whoever asked for it (row 12 of
+  PROTOCOL section 5). Nothing is counted and nobody is contacted but the machine itself.
+- A machine that fails holds up none of the others; its row says why, and is tried again next time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from volact.protocol.problems import Refusal, Refused
+from volact.vamt import cil, receipts, selecting
+from volact.vamt.proxy import Outcome, outcomes
+from volact.vamt.receipts import APPLIED, FAILED, OPEN, OUT, REFUSED, Item
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from volact.vamt.acting import Office
+    from volact.vamt.people import Person
+    from volact.vamt.selecting import Selection
+
+MANY = 100
+"""Rows that are kept at once."""
+
+
+class Work(NamedTuple):
+    """What is to be put in force on a machine.
+
+    Attributes:
+        mid: the machine's row; empty for one that is not known here, e.g. a KMS host that asked by a file.
+        name: its name; its CMID if it has none.
+        prd: the product.
+        op: what was asked for: ``activate``, ``host`` or ``extend``.
+        bundle: what the publisher granted.
+    """
+
+    mid: str
+    name: str
+    prd: str
+    op: str
+    bundle: Mapping[str, Any]
+
+
+class Applied(NamedTuple):
+    """What became of it: None if it is in force, else why not."""
+
+    work: Work
+    refusal: Refusal | None
+
+
+Apply = Callable[[Sequence[Work]], Iterable[Applied]]
+"""Brings bundles to machines; what became of each comes as it is ready, in any order."""
+
+
+class Applying:
+    """The use cases of putting in force what was granted."""
+
+    def __init__(self, office: Office) -> None:
+        """Work in `office`."""
+        self._office = office
+
+    def apply(self, person: Person, lid: str, apply: Apply, *, again: bool = False) -> list[Outcome]:
+        """Bring what list `lid` was granted to its machines; `again` also what is in force already.
+
+        Raises:
+            Refused: `list-unknown`, or `list-empty` if nothing is there to bring.
+        """
+        with self._office.acting(person, "apply", {"list": lid}) as deed:
+            with self._office.store.reading() as tx:
+                asked = receipts.find(tx, lid)
+                if asked is None or asked.direction != OUT:
+                    raise Refused(Refusal("list-unknown", f"{lid[:40]!r} is no list that was exported here."))
+                but = (OPEN, REFUSED) if again else (OPEN, REFUSED, APPLIED)
+                rows = [
+                    one
+                    for one in receipts.items(tx, asked.number, limit=cil.MAX_ROWS, but=but)
+                    if one.op in ("activate", "host", "extend")
+                ]
+                named = {one.row: said.machine for one, said in zip(rows, outcomes(tx, rows), strict=True)}
+            if not rows:
+                raise Refused(
+                    Refusal("list-empty", "It has no answer that is not in force: volact vamt import.")
+                )
+            works = {
+                id(work): (work, one)
+                for one in rows
+                for work in [Work(one.mid, named[one.row], one.prd, one.op, one.answer or {})]
+            }
+            done = self._bring(person, apply, works)
+            deed.rows = sum(one.state == APPLIED for one in done)
+            deed.detail = f"{len(done) - deed.rows} failed"
+            with self._office.store.reading() as tx:
+                return outcomes(tx, done)
+
+    def _bring(self, person: Person, apply: Apply, works: Mapping[int, tuple[Work, Item]]) -> list[Item]:
+        done: list[Item] = []
+        waiting: list[Item] = []
+        try:
+            for found in apply([work for work, _ in works.values()]):
+                _, item = works[id(found.work)]
+                state, code = (FAILED, found.refusal.code) if found.refusal else (APPLIED, "")
+                now = self._office.clock.now()
+                waiting.append(item._replace(state=state, code=code, at=now, who=person.name))
+                if len(waiting) == MANY:
+                    done += self._keep(waiting)
+                    waiting = []
+        finally:
+            done += self._keep(waiting)
+        return done
+
+    def _keep(self, rows: list[Item]) -> list[Item]:
+        if rows:
+            with self._office.store.writing() as tx:
+                receipts.settle(tx, rows)
+        return rows
+
+    def reactivate(self, person: Person, selection: Selection, apply: Apply) -> list[Outcome]:
+        """Activate machines again from the confirmations that are kept for them: no count is spent (P4).
+
+        Each product gets the newest that is kept; one that does not fit the hardware any more is refused there.
+
+        Raises:
+            Refused: `list-empty` if none is kept for the selection, or as `selecting.select`.
+        """
+        with self._office.acting(person, "apply", {"kept": selection.said()}) as deed:
+            with self._office.store.reading() as tx:
+                targets = selecting.select(tx, selection, self._office.clock.now())
+                names = {one.mid: one.name for one in targets}
+                kept = receipts.kept(tx, names)
+                labels = receipts.labels(tx, [one.key for one in kept])
+            wanted = {(one.mid, one.prd) for one in targets}
+            newest: dict[tuple[str, str], receipts.Kept] = {}
+            for one in kept:
+                if (one.mid, one.prd) in wanted or (one.mid, "") in wanted:
+                    newest.setdefault((one.mid, one.prd), one)
+            if not newest:
+                raise Refused(Refusal("list-empty", "No confirmation is kept for these machines."))
+            works = [
+                Work(one.mid, names[one.mid] or one.mid, one.prd, "activate", one.bundle)
+                for one in newest.values()
+            ]
+            done = [
+                _reactivated(found, labels.get(key := newest[found.work.mid, found.work.prd].key, key))
+                for found in apply(works)
+            ]
+            deed.rows = sum(one.refusal is None for one in done)
+            deed.detail = f"{len(done) - deed.rows} failed"
+        return done
+
+
+def _reactivated(found: Applied, key: str) -> Outcome:
+    state = FAILED if found.refusal else APPLIED
+    return Outcome("", found.work.name, found.work.prd, found.work.op, key, state, found.refusal)

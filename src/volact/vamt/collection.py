@@ -1,0 +1,295 @@
+"""Collecting: asking the machines of a selection for their status, and keeping what each says as it comes (V2).
+
+- A report finds its row by who the machine is, not by where it was reached (`estate`).
+- What came out is kept at once, in batches: what gathers while one batch is written is the next.
+- A collection that was stopped, or died, goes on with the machines that it has not tried; asking changes nothing there.
+- A machine that fails has its reason and holds up nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, NamedTuple
+
+from volact.protocol import trust
+from volact.protocol.problems import Refusal, Refused
+from volact.vamt import groups, records, selecting, undertakings
+from volact.vamt import store as sql
+from volact.vamt.acting import OK
+from volact.vamt.collecting.targets import SSH, WINRM, Target
+from volact.vamt.estate import Estate
+from volact.vamt.machines import BATCH
+from volact.vamt.proving import proof
+from volact.vamt.publishers import roots_of
+from volact.vamt.records import Installed
+from volact.vamt.undertakings import Undertaking
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+
+    from sqlalchemy import Connection
+
+    from volact.protocol.trust import Roots
+    from volact.vamt.acting import Office
+    from volact.vamt.collecting.targets import Limits, Login, Outcome, Progress
+    from volact.vamt.inventory import Machine, Product
+    from volact.vamt.people import Person
+    from volact.vamt.selecting import Selection
+
+WHAT = "collect"
+
+
+class Failed(NamedTuple):
+    """A machine that gave no report, by the name that it is known by, and why."""
+
+    mid: str
+    name: str
+    refusal: Refusal
+
+
+class Collected(NamedTuple):
+    """What a collection came to.
+
+    Attributes:
+        asked: how many machines were asked.
+        done: how many gave a report.
+        failed: the others, and those in whose place another machine answered.
+    """
+
+    asked: int
+    done: int
+    failed: list[Failed]
+
+
+class Collecting:
+    """The use case of collecting."""
+
+    def __init__(self, office: Office, new_id: Callable[[], str]) -> None:
+        """Work in `office`; new rows are named by `new_id`."""
+        self._office = office
+        self._new_id = new_id
+
+    def targets(self, person: Person, selection: Selection, logins: Collection[str]) -> list[Target]:
+        """The machines of a selection as they are asked, each by the login of one of its groups if there is one.
+
+        Raises:
+            Refused: `selection-empty`, `machine-unknown`.
+        """
+        self._office.look(person)
+        with self._office.store.reading() as tx:
+            return self._targets(tx, selection, logins)
+
+    def _targets(
+        self, tx: Connection, selection: Selection, logins: Collection[str], since: int | None = None
+    ) -> list[Target]:
+        """The machines of a selection; with `since` only those that were not tried from then on."""
+        chosen = {one.number for one in selecting.select(tx, selection, self._office.clock.now())}
+        if since is not None:
+            chosen -= records.tried(tx, chosen, since)
+        in_groups = groups.of_machines(tx, chosen)
+        return [
+            _target(one, next((name for name in in_groups[number] if name in logins), ""))
+            for number, one in sorted(records.load(tx, chosen).items())
+        ]
+
+    async def collect(
+        self,
+        person: Person,
+        selection: Selection | None,
+        logins: Mapping[str, Login],
+        limits: Limits,
+        tell: Callable[[Progress], None],
+    ) -> Collected:
+        """Ask the machines of a selection; None goes on with the collection that was stopped last.
+
+        Raises:
+            Refused: `selection-empty`, `machine-unknown`, or `not-found` if nothing was stopped.
+            asyncio.CancelledError: when it is stopped; what came out until then is kept.
+        """
+        what = {"resume": True} if selection is None else {"selection": selection.said()}
+        with self._office.acting(person, WHAT, what) as deed:
+            with self._office.store.writing() as tx:
+                task, since = self._begin(tx, person, selection)
+                targets = self._targets(tx, task.selection, logins, since)
+                proofs = _Proofs(tx)
+            from volact.vamt.collecting import collector  # noqa: PLC0415 - asyncssh: half a second for this alone
+
+            keeping = _Keeping(self._office, self._new_id, proofs)
+            state = undertakings.STOPPED
+            try:
+                async with aclosing(
+                    collector.collect(targets, logins, limits, tell, self._office.clock.now)
+                ) as outcomes:
+                    await _batched(outcomes, keeping.keep)
+                state = undertakings.DONE
+            finally:
+                deed.rows = keeping.count
+                deed.detail = f"{keeping.done} of {len(targets)} machines gave a report"
+                with self._office.store.writing() as tx:
+                    undertakings.end(tx, task.aid, state, self._office.clock.now())
+        return Collected(len(targets), keeping.done, keeping.still_failed())
+
+    def _begin(
+        self, tx: Connection, person: Person, selection: Selection | None
+    ) -> tuple[Undertaking, int | None]:
+        """The collection that begins, or the one that goes on and since when machines count as tried."""
+        if selection is not None:
+            now = self._office.clock.now()
+            task = Undertaking(self._new_id(), WHAT, selection, undertakings.RUNNING, person.name, now)
+            undertakings.begin(tx, task)
+            return task, None
+        last = undertakings.newest(tx, WHAT)
+        if last is None or last.state == undertakings.DONE:
+            raise Refused(Refusal("selection-empty", "No collection was stopped that could go on."))
+        return last, last.at
+
+
+def _target(one: Machine, login: str) -> Target:
+    """A machine as it is asked: by its name first, for an address may be another's by now."""
+    hosts = tuple(filter(None, (one.full_name, *one.addresses)))
+    transport = one.transport or (WINRM if one.platform == "windows" else SSH)
+    return Target(one.mid, hosts, one.port, transport, one.host_keys, login)
+
+
+async def _batched(outcomes: AsyncIterator[Outcome], keep: Callable[[Sequence[Outcome]], None]) -> None:
+    """Keep outcomes in another thread: what comes while one batch is written is the next."""
+    waiting: list[Outcome] = []
+    came, over = asyncio.Event(), asyncio.Event()
+
+    async def write() -> None:
+        while waiting or not over.is_set():
+            await came.wait()
+            came.clear()
+            while waiting:
+                batch = waiting[:BATCH]
+                del waiting[:BATCH]
+                await asyncio.to_thread(keep, batch)
+
+    writing = asyncio.create_task(write())
+    try:
+        async for one in outcomes:
+            waiting.append(one)
+            came.set()
+            if writing.done():  # it could not write
+                break
+    finally:
+        over.set()
+        came.set()
+        await asyncio.shield(writing)
+
+
+class _Keeping:
+    """Keeps what came out, batch by batch.
+
+    Attributes:
+        count: outcomes that were kept.
+        done: those with a report.
+    """
+
+    def __init__(self, office: Office, new_id: Callable[[], str], proofs: _Proofs) -> None:
+        self._office, self._new_id, self._proofs = office, new_id, proofs
+        self._gone: dict[str, str] = {}
+        self._told: set[str] = set()
+        self._failed: list[Failed] = []
+        self.count = self.done = 0
+
+    def still_failed(self) -> list[Failed]:
+        """Machines that gave no report, nor were found in another's place."""
+        return [one for one in self._failed if self._gone.get(one.mid, one.mid) not in self._told]
+
+    def keep(self, outcomes: Sequence[Outcome]) -> None:
+        """Keep a batch, in one transaction."""
+        now = self._office.clock.now()
+        with self._office.store.writing() as tx:
+            sql.lock(tx)
+            known, estate = self._load(tx, outcomes)
+            installed: dict[str, list[Installed]] = {}
+            codes: list[tuple[str, Refusal | None]] = []
+            for one in outcomes:
+                mid = self._row(one.target.mid, estate)
+                if mid not in estate:  # somebody removed it meanwhile
+                    continue
+                if one.report is None:
+                    codes.append((mid, one.refusal or Refusal("answer-nonsense")))
+                    continue
+                placed = estate.report(mid, one.report, now)
+                installed[placed.mid] = [
+                    Installed(each, self._proofs.of(each, now)) for each in one.report.products
+                ]
+                self._told.add(placed.mid)
+                if one.host_key and one.host_key not in estate[placed.mid].host_keys:
+                    estate.pin(placed.mid, one.host_key, now)
+                codes.append((placed.mid, None))
+                if placed.elsewhere and mid not in self._told:
+                    there = estate[placed.mid].full_name or placed.mid
+                    codes.append((mid, Refusal("machine-elsewhere", f"It is {there}.")))
+            self._write(tx, estate, known, installed, codes, now)
+        self._count(outcomes, estate, codes)
+
+    def _load(self, tx: Connection, outcomes: Sequence[Outcome]) -> tuple[dict[str, int], Estate]:
+        asked = records.numbers(tx, [self._gone.get(one.target.mid, one.target.mid) for one in outcomes])
+        reports = [one.report for one in outcomes if one.report]
+        loaded = records.load(tx, records.about(tx, [], reports) | set(asked.values()))
+        known = {one.mid: number for number, one in loaded.items()}
+        return known, Estate(loaded.values(), self._new_id)
+
+    def _row(self, mid: str, estate: Estate) -> str:
+        """The row that a target's row has become by now."""
+        mid = self._gone.get(mid, mid)
+        return estate.gone.get(mid, mid)
+
+    def _write(
+        self,
+        tx: Connection,
+        estate: Estate,
+        known: Mapping[str, int],
+        installed: Mapping[str, list[Installed]],
+        codes: Sequence[tuple[str, Refusal | None]],
+        now: int,
+    ) -> None:
+        numbers = records.save(tx, estate, known)
+        records.put_products(
+            tx,
+            {numbers[mid]: (estate[mid], found) for mid, found in installed.items() if mid in estate},
+            now,
+        )
+        records.put_outcomes(
+            tx,
+            [
+                (numbers[mid], refusal.code if refusal else OK, refusal.detail if refusal else "")
+                for mid, refusal in codes
+                if mid in numbers
+            ],
+            now,
+        )
+
+    def _count(
+        self, outcomes: Sequence[Outcome], estate: Estate, codes: Sequence[tuple[str, Refusal | None]]
+    ) -> None:
+        self.count += len(outcomes)
+        self.done += sum(one.report is not None for one in outcomes)
+        self._failed += [
+            Failed(mid, (estate[mid].full_name or " ".join(estate[mid].addresses) or mid), refusal)
+            for mid, refusal in codes
+            if refusal and mid in estate
+        ]
+        for earlier, later in self._gone.items():
+            self._gone[earlier] = estate.gone.get(later, later)
+        self._gone.update(estate.gone)
+
+
+class _Proofs:
+    """What proves states: the publishers' roots and products as they were when the collection began."""
+
+    def __init__(self, tx: Connection) -> None:
+        self._roots: dict[str, Roots] = {one.pub: roots_of(one) for one in sql.publishers(tx)}
+        self._documents = {
+            (one.pub, one.prd): trust.verify(one.bundle, "product", self._roots[one.pub]).document.claims
+            for one in sql.products(tx)
+        }
+
+    def of(self, product: Product, now: int) -> str:
+        """`proving.PROVED` or `proving.REPORTED`."""
+        document = self._documents.get((product.publisher, product.product))
+        return proof(product, self._roots.get(product.publisher), document, now)

@@ -1,0 +1,337 @@
+"""Which row a sighting or a report belongs to: one machine found twice is one row (V1). Pure.
+
+An `Estate` holds the rows that what comes in could be about, and says which of them changed. Sightings:
+
+- A full name, ``name.domain``, is one machine. A name without a domain is a machine of its own only as long as no
+  machine of that name with a domain is known; then it completes the one, or, of several, says nothing new.
+- An address is a machine of its own only as long as no machine with a name has it.
+- So the rows do not depend on the order in which the sources were read.
+
+Reports, which a machine gives of itself when it was reached by a row's name or address (the *target*):
+
+- The row is found by CMID, else by machine identity, else by full name, else it is the target's. Two of the three that
+  both say something else outvote the one that agrees: an image that was copied shares the CMID, a virtual machine that
+  was copied shares the firmware's identity, a new machine may get an old one's name. Each is a row of its own.
+- A row that never told who it is and leads to a known machine is that machine: the two become one, and its name an
+  alias. A row that has told who it is loses its name to the machine that says it now, and keeps its identity: renamed,
+  moved and swapped machines keep their rows, and each finds its own again at its next report.
+- MAC addresses and shared IP addresses decide nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from volact.protocol.jws import MAX_INTEGER
+from volact.vamt.inventory import HAND, Machine, Report, Seen, identities, known_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Iterator
+
+    from volact.vamt.inventory import Sighting
+
+ANSWER = "answer"
+"""The source of where a machine was reached that turned out to be a new one."""
+BY_ADDRESS = " by address"
+"""What is added to a source's name where it said an address alone."""
+_OUTVOTED = 2
+
+
+class Placed(NamedTuple):
+    """Where a report belongs.
+
+    Attributes:
+        mid: the row.
+        elsewhere: whether the target's row, which is another machine's, was not reached.
+    """
+
+    mid: str
+    elsewhere: bool
+
+
+class Estate:
+    """Rows, by everything that they are found by.
+
+    Attributes:
+        changed: rows that were made or changed.
+        gone: rows that became one with another: their id -> that one's.
+    """
+
+    def __init__(self, machines: Iterable[Machine], new_id: Callable[[], str]) -> None:
+        """Hold `machines`; a new row's id is `new_id()`."""
+        self._new_id = new_id
+        self._rows: dict[str, Machine] = {}
+        self._index: dict[Hashable, set[str]] = {}
+        self.changed: set[str] = set()
+        self.gone: dict[str, str] = {}
+        for one in machines:
+            self._rows[one.mid] = one
+            self._enter(one)
+
+    def __getitem__(self, mid: str) -> Machine:
+        """A row by its id."""
+        return self._rows[mid]
+
+    def __contains__(self, mid: object) -> bool:
+        """Whether there is a row with this id."""
+        return mid in self._rows
+
+    def __iter__(self) -> Iterator[Machine]:
+        """All rows."""
+        return iter(self._rows.values())
+
+    # --- sightings -----------------------------------------------------------------------------------------------
+
+    def see(self, sighting: Sighting, at: int) -> str | None:
+        """Take in what a source says at time `at`; the row's id, or None if it says nothing that could be a machine."""
+        row = self._named(sighting) if sighting.name else self._addressed(sighting)
+        if row is None:
+            return None
+        said = Seen.of(sighting, at)
+        if row.name and not sighting.name:
+            said = said._replace(addresses=tuple(one for one in said.addresses if one in row.addresses))
+        source = sighting.source + ("" if sighting.name else BY_ADDRESS)
+        before = row.seen.get(source)
+        seen = {**row.seen, source: before.joined(said) if before else said}
+        self._put(row._replace(seen=seen, first=min(row.first, at), last=max(row.last, at)))
+        if sighting.name:
+            for other in self._with_addresses(sighting.addresses):
+                if not other.name and other.collected is None:
+                    self._absorb(other.mid, row.mid)
+        return row.mid
+
+    def _named(self, sighting: Sighting) -> Machine | None:
+        """The row of a sighting with a name; None if it may be any of several."""
+        name, domain = sighting.name, sighting.domain
+        rows = self._find("name", name)
+        exact = [row for row in rows if row.domain == domain]
+        if domain:
+            found = exact or self._by_alias(sighting) or [row for row in rows if not row.domain]
+        else:
+            near = [row for row in rows if {*row.addresses} & {*sighting.addresses}]
+            found = exact or (near if len(near) == 1 else rows)
+            if len(found) > 1:
+                return None
+        if not found:
+            nameless = [row for row in self._with_addresses(sighting.addresses) if not row.name]
+            found = [row for row in nameless if row.collected is None] or [self._new()]
+        row = found[0]
+        if row.domain or (row.name and row.name != name):
+            return row
+        self._release(name, domain)
+        return row._replace(name=name, domain=domain)
+
+    def _by_alias(self, sighting: Sighting) -> list[Machine]:
+        """The row that a name led to before, unless its addresses say that it leads elsewhere now."""
+        found = self._find("alias", (sighting.name, sighting.domain))
+        return [row for row in found if not sighting.addresses or {*row.addresses} & {*sighting.addresses}]
+
+    def _addressed(self, sighting: Sighting) -> Machine | None:
+        """The row of a sighting by address alone; None if several machines have it."""
+        if not sighting.addresses:
+            return None
+        rows = self._with_addresses(sighting.addresses)
+        named = [row for row in rows if row.name]
+        if len(named) > 1:
+            return None
+        row = (named or rows or [self._new()])[0]
+        for other in rows:
+            if other.mid != row.mid and other.collected is None:
+                row = self._absorb(other.mid, row.mid)
+        return row
+
+    def _new(self) -> Machine:
+        return Machine(self._new_id(), first=MAX_INTEGER)
+
+    # --- reports -------------------------------------------------------------------------------------------------
+
+    def report(self, target: str, report: Report, at: int) -> Placed:
+        """Take in what the machine that was reached as the row `target` says of itself at time `at`."""
+        reached = self._rows[target]
+        cmids = identities(report)
+        name, domain = known_name(report)
+        if name == reached.name and not domain:
+            domain = reached.domain
+        said = _Said(cmids, report.identity, name, domain)
+        row = next((one for one in self._candidates(said, reached) if said.fits(one, reached)), None)
+        if row is None:
+            where = Seen(at, bool(name), reached.addresses, reached.port, reached.transport)
+            row = Machine(self._new_id(), seen={ANSWER: where}, first=at)
+            self._put(row)
+        is_other = row.mid != target and not said.may_be(reached)
+        if row.mid != target and not is_other:
+            row = self._absorb(target, row.mid, reached=True)
+        row = self._rename(row, name, domain)
+        publishers = {pub for pub, _ in cmids}
+        kept = {(pub, cmid) for pub, cmid in row.cmids if pub not in publishers}
+        self._put(
+            row._replace(
+                cmids=cmids | kept,
+                identity=report.identity or row.identity,
+                report=report._replace(products=()),
+                collected=at,
+                last=max(row.last, at),
+            )
+        )
+        return Placed(row.mid, is_other)
+
+    def trust(self, mid: str, host_keys: tuple[str, ...], at: int) -> None:
+        """Keep host keys that a person vouches for, in place of all others."""
+        row = self._rows[mid]
+        before = row.seen.get(HAND, Seen(at, named=bool(row.name)))
+        self._put(row._replace(seen={**row.seen, HAND: before._replace(host_keys=host_keys)}))
+
+    def pin(self, mid: str, host_key: str, at: int) -> None:
+        """Keep the host key that a machine showed and that was believed."""
+        row = self._rows[mid]
+        before = row.seen.get(ANSWER, Seen(at, named=False))
+        self._put(row._replace(seen={**row.seen, ANSWER: before._replace(at=at, host_keys=(host_key,))}))
+
+    def _candidates(self, said: _Said, reached: Machine) -> Iterator[Machine]:
+        """The rows that may be the machine's, the likeliest first."""
+
+        def order(row: Machine) -> tuple[bool, int, str]:
+            return row.mid != reached.mid, -(row.collected or 0), row.mid
+
+        by_cmid = {row.mid: row for cmid in said.cmids for row in self._find("cmid", cmid)}
+        yield from sorted(by_cmid.values(), key=order)
+        if said.identity:
+            yield from sorted(self._find("identity", said.identity), key=order)
+        if said.domain:
+            yield from sorted(
+                (row for row in self._find("name", said.name) if row.domain == said.domain), key=order
+            )
+        yield reached
+
+    def _rename(self, row: Machine, name: str, domain: str) -> Machine:
+        """The row under the name that its machine says; a name without a domain is taken only where there is none."""
+        if not name or (row.name and not domain):
+            return row
+        if (row.name, row.domain) == (name, domain):
+            return self._rows[row.mid]
+        before = (row.name, row.domain)
+        for other in self._find("name", name):
+            if other.mid == row.mid or (other.domain and other.domain != domain):
+                continue
+            if _is_anonymous(other) and (domain or other.collected is None):
+                row = self._absorb(other.mid, row.mid)
+            elif other.domain:
+                self._put(other._replace(name="", domain="", former=other.full_name))
+        self._release(name, domain)
+        row = self._rows[row.mid]
+        aliases = row.aliases | ({before} if all(before) and not self._is_taken(before, row.mid) else set())
+        row = row._replace(name=name, domain=domain, former="", aliases=aliases - {(name, domain)})
+        self._put(row)
+        return row
+
+    def _release(self, name: str, domain: str) -> None:
+        """Let the name be an alias of nobody: it is a row's own now."""
+        for other in self._find("alias", (name, domain)):
+            self._put(other._replace(aliases=other.aliases - {(name, domain)}))
+
+    def _is_taken(self, name: tuple[str, str], mid: str) -> bool:
+        others = [row for row in self._find("name", name[0]) if row.domain == name[1]]
+        return any(row.mid != mid for row in others + self._find("alias", name))
+
+    # --- rows ----------------------------------------------------------------------------------------------------
+
+    def _absorb(self, gone: str, into: str, *, reached: bool = False) -> Machine:
+        """Make the row `gone`, which never told who it is, one with the row `into`, which was `reached` by it."""
+        old, row = self._rows[gone], self._rows[into]
+        self._leave(old)
+        del self._rows[gone]
+        self.changed.discard(gone)
+        self.gone[gone] = into
+        for earlier, later in self.gone.items():
+            if later == gone:
+                self.gone[earlier] = into
+        seen = dict(row.seen)
+        for source, one in old.seen.items():
+            kept = one
+            if row.name and not old.name and not reached:
+                kept = one._replace(addresses=tuple(a for a in one.addresses if a in row.addresses))
+            seen[source] = seen[source].joined(kept) if source in seen else kept
+        name = (old.name, old.domain)
+        is_new = all(name) and name != (row.name, row.domain) and not self._is_taken(name, into)
+        row = row._replace(
+            seen=seen,
+            aliases=row.aliases | ({name} if is_new else set()) | old.aliases,
+            first=min(row.first, old.first),
+            last=max(row.last, old.last),
+        )
+        self._put(row)
+        return row
+
+    def _with_addresses(self, addresses: Iterable[str]) -> list[Machine]:
+        found = {row.mid: row for one in addresses for row in self._find("address", one)}
+        return sorted(found.values(), key=lambda row: (row.first, row.mid))
+
+    def _find(self, kind: str, value: Hashable) -> list[Machine]:
+        return [self._rows[mid] for mid in sorted(self._index.get((kind, value), ()))]
+
+    def _put(self, row: Machine) -> None:
+        before = self._rows.get(row.mid)
+        if before:
+            self._leave(before)
+        self._rows[row.mid] = row
+        self._enter(row)
+        self.changed.add(row.mid)
+
+    def _enter(self, row: Machine) -> None:
+        for key in _found_by(row):
+            self._index.setdefault(key, set()).add(row.mid)
+
+    def _leave(self, row: Machine) -> None:
+        for key in _found_by(row):
+            self._index[key].discard(row.mid)
+
+
+def _is_anonymous(row: Machine) -> bool:
+    """Whether a row never told who it is: it was never collected, or showed no identity then."""
+    return not row.cmids and not row.identity
+
+
+def _found_by(row: Machine) -> Iterator[Hashable]:
+    if row.name:
+        yield "name", row.name
+    if row.identity:
+        yield "identity", row.identity
+    yield from (("alias", name) for name in row.aliases)
+    yield from (("address", one) for one in row.addresses)
+    yield from (("cmid", one) for one in row.cmids)
+
+
+class _Said(NamedTuple):
+    """What of a report tells machines apart."""
+
+    cmids: frozenset[tuple[str, str]]
+    identity: str
+    name: str
+    domain: str
+
+    def fits(self, row: Machine, reached: Machine) -> bool:
+        """Whether the row may be this machine's: of what both know, what differs does not outvote what agrees."""
+        votes = (self._cmid(row), self._identity(row), self._name(row, reached))
+        against = votes.count(False)
+        return against == 0 or (votes.count(True) > 0 and against < _OUTVOTED)
+
+    def may_be(self, reached: Machine) -> bool:
+        """Whether the row by which this machine was reached is no other machine's."""
+        return _is_anonymous(reached) and self._name(reached, reached) is not False
+
+    def _cmid(self, row: Machine) -> bool | None:
+        publishers = {pub for pub, _ in self.cmids} & {pub for pub, _ in row.cmids}
+        if not publishers:
+            return None
+        return bool(self.cmids & row.cmids)
+
+    def _identity(self, row: Machine) -> bool | None:
+        return self.identity == row.identity if self.identity and row.identity else None
+
+    def _name(self, row: Machine, reached: Machine) -> bool | None:
+        if not self.name:  # it has none of its own: it was reached by the row's
+            return True if row.mid == reached.mid and row.name else None
+        if self.name == row.name and self.domain in ("", row.domain):
+            return True
+        is_told = row.collected is not None and row.domain and self.domain
+        return False if is_told else None

@@ -1,0 +1,151 @@
+"""Real OpenSSH servers of the tests' own, as RIGS.md says: one foreground sshd for each machine, throw-away keys.
+
+    with Sshd(folder, VOLACT_HOME=...) as machine:
+        machine.target, machine.login
+
+Each runs as this user, lets this user in by one key, and gives its sessions the environment that it is made with.
+A throw-away user is needed only where this user has no shell or a locked password, which root of a container may have:
+the tests then skip (or fail in CI). Tests that use one are marked `sockets`.
+"""
+
+import contextlib
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+from nameservers import LOOPBACK, TIMEOUT, free_port
+from volact.vamt.collecting.targets import Login, Target
+
+_SEPARATION = Path("/run/sshd")
+_CONF = """\
+ListenAddress {address}:{port}
+HostKey {folder}/host_key
+AuthorizedKeysFile {folder}/authorized_keys
+PidFile none
+UsePAM no
+StrictModes no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+MaxStartups 200
+LogLevel VERBOSE
+SetEnv {environment}
+{more}
+"""
+
+
+class Sshd:
+    """A real server; use as a context."""
+
+    def __init__(self, folder: Path, *, more: str = "", **environ: str) -> None:
+        """Keep its files in `folder`, which is made; `more` are further lines of its configuration."""
+        self.folder, self._more, self._environ = folder, more, environ
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        program = _program()
+        self.port = free_port()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in ("host_key", "user_key"):
+            _keygen("-t", "ed25519", "-N", "", "-f", str(self.folder / name))
+        shutil.copy(self.folder / "user_key.pub", self.folder / "authorized_keys")
+        self._write_conf()
+        if os.getuid() == 0:
+            _SEPARATION.mkdir(mode=0o755, exist_ok=True)  # its own check; a service manager makes it else
+        with (self.folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [program, "-D", "-e", "-f", str(self.folder / "conf")],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            self._wait()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def host_key(self) -> str:
+        """Its host key as known_hosts writes it."""
+        return " ".join((self.folder / "host_key.pub").read_text().split()[:2])
+
+    @property
+    def target(self) -> Target:
+        """It as VAMT asks it, its host key pinned."""
+        return Target(self.folder.name, (LOOPBACK,), self.port, host_keys=(self.host_key,))
+
+    @property
+    def login(self) -> Login:
+        """Who is let in."""
+        return Login(user=getpass.getuser(), key=(self.folder / "user_key").read_text())
+
+    def log(self) -> str:
+        """What it has said so far."""
+        return (self.folder / "log").read_text(errors="replace")
+
+    def let_in(self, line: str) -> None:
+        """Replace who is let in by a line of authorized_keys."""
+        (self.folder / "authorized_keys").write_text(line + "\n")
+
+    def new_host_key(self) -> None:
+        """Set the machine up anew: it shows another host key from its next connection on."""
+        self.close()
+        for name in ("host_key", "host_key.pub"):
+            (self.folder / name).unlink()
+        self.__enter__()
+
+    def close(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(TIMEOUT)
+            self._process = None
+
+    def _write_conf(self) -> None:
+        environment = " ".join(f'"{name}={value}"' for name, value in self._environ.items()) or "NONE=1"
+        conf = _CONF.format(
+            address=LOOPBACK, port=self.port, folder=self.folder, environment=environment, more=self._more
+        )
+        (self.folder / "conf").write_text(conf)
+
+    def _wait(self) -> None:
+        assert self._process is not None
+        until = time.monotonic() + TIMEOUT
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, self.port), TIMEOUT):
+                return
+            if self._process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"sshd does not start:\n{self.log()}")
+            time.sleep(0.01)
+
+
+def _keygen(*words: str) -> None:
+    file = Path(words[-1])
+    if not file.exists():
+        subprocess.run(["ssh-keygen", "-q", *words], check=True, timeout=TIMEOUT)
+
+
+def _program() -> str:
+    """The whole path of sshd, which starts itself anew by it."""
+    found = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if found is None or shutil.which("ssh-keygen") is None:
+        reason = "sshd is not installed (Debian: openssh-server)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found

@@ -1,0 +1,23 @@
+"""Two VAMTs and an authority for a test of the MAK proxy."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from databases import Databases
+from vamt.proxy.trips import Trip
+from volact.authority import schema
+from volact.authority.store import Store
+
+
+@pytest.fixture(scope="session")
+def authorities(tmp_path_factory: pytest.TempPathFactory) -> Databases:
+    return Databases(tmp_path_factory.mktemp("authority"), Store, schema.metadata)
+
+
+@pytest.fixture
+def trip(tmp_path: Path, databases: Databases, authorities: Databases) -> Iterator[Trip]:
+    made = Trip(tmp_path, databases, authorities)
+    yield made
+    made.close()
