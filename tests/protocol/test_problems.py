@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from volact.protocol import problems
+from volact.protocol import codes, vamtcodes
 from volact.protocol.problems import PROBLEMS, DocumentRefused, Refusal, VolactError
 
 
@@ -22,6 +23,10 @@ def test_every_refusal_has_a_code_a_sentence_and_a_next_step(code: str) -> None:
         assert text[0].isupper()
     assert problem.sentence.count(". ") == 0, "one sentence"
     assert "!" not in problem.sentence + problem.next_step
+
+
+def test_no_code_stands_twice() -> None:
+    assert len(PROBLEMS) == len(codes.CODES) + len(vamtcodes.CODES)
 
 
 def test_no_text_stands_twice() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from typing import TypeVar
@@ -216,3 +217,23 @@ def test_no_file_left_is_an_error_and_not_silence() -> None:
 
     with pytest.raises(BrokenData, match="more files open"):
         asyncio.run(without_files())
+
+
+def test_an_asking_that_is_broken_off_leaves_no_complaint_behind() -> None:
+    """Ctrl-C: whoever waits is cancelled, and nothing is logged by the event loop afterwards."""
+    complaints: list[object] = []
+
+    async def hang(_item: int) -> None:
+        await asyncio.Event().wait()
+
+    async def broken_off() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, said: complaints.append(said))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                async for _ in each(range(100), hang, 3):
+                    pass
+        gc.collect()
+
+    asyncio.run(broken_off())
+    gc.collect()
+    assert complaints == []

@@ -36,4 +36,4 @@ async def each(
     finally:
         for worker in workers:
             worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+        await asyncio.gather(*workers, ending, return_exceptions=True)
