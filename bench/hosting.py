@@ -55,7 +55,7 @@ def _seeds(pub: str, count: int) -> list[Seed]:
     return found
 
 
-def fill(database: Path, pub: str, records: int, real: Sequence[Seed]) -> None:
+def fill(database: Path | str, pub: str, records: int, real: Sequence[Seed]) -> None:
     """Fill an activated host's ledger: `records` rows, the `real` machines evenly among them."""
     engine = db.connect(database)
     now = int(time.time())

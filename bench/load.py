@@ -168,10 +168,10 @@ def main() -> None:
     parser.add_argument(
         "--new", action="store_true", help="a new connection for each request, full handshake"
     )
-    parser.add_argument("--core", type=int, default=None, help="the core to run on")
+    parser.add_argument("--core", type=int, default=-1, help="the core to run on; -1: any")
     parser.add_argument("--answers", type=Path, help="where to store the answers' bodies")
     options = parser.parse_args()
-    if options.core is not None:
+    if options.core >= 0:
         os.sched_setaffinity(0, {options.core})
     bodies = read_bodies(options.bodies)
     began, cpu = time.perf_counter(), time.process_time()

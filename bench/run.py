@@ -1,8 +1,8 @@
 """``make bench``: how fast authority and KMS host answer and a product checks, beside this machine's limits.
 
 Sections: a (activations, SQLite), b (check), c (activations, PostgreSQL), d (a KMS host's renewals at 1 k, 100 k and
-1 M records, its start and its memory), e (a storm on a KMS host, F36); ``--only a,b`` chooses. Results go to bench/out/ as JSON, and
-one table is printed. The server runs on core 0, the load generator on core 1; the limits are probed on core 0.
+1 M records, its start and its memory), e (a storm on a KMS host, F36), f (two hosts over one PostgreSQL, beside one), g
+(discovery past three dead hosts); ``--only a,b`` chooses. Results go to bench/out/ as JSON, and one table is printed. The server runs on core 0, the load generator on core 1; the limits are probed on core 0.
 """
 
 from __future__ import annotations
@@ -19,49 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import check_cold
+import dead_targets
 import hosting
 import limits
 import prepare
-from load import read_bodies, write_bodies
+import two_hosts
+from driving import HERE, LOAD_CORE, SERVER_CORE, check_answers, drive, memory, storage_of, verdict
+from load import write_bodies
 
 from volact import children, quickstart
-from volact.protocol import trust
 
-HERE = Path(__file__).parent
-SERVER_CORE, LOAD_CORE = 0, 1
-CONNECTIONS = 64
 KEY_SIZE = 1_000_000
 NO_LIMITS = {"VOLACT_AUTHORITY_KEY_RATE": "0", "VOLACT_AUTHORITY_SOURCE_RATE": "0"}
-
-
-def drive(bodies: Path, port: int, path: str, *words: str) -> dict[str, Any]:
-    """One run of the load generator, as a process of its own."""
-    done = subprocess.run(
-        [
-            sys.executable, str(HERE / "load.py"), str(bodies), "--port", str(port), "--path", path,
-            "--connections", str(CONNECTIONS), "--core", str(LOAD_CORE), *words,
-        ],
-        check=True,
-        capture_output=True,
-        text=True,
-    )  # fmt: skip
-    figures = json.loads(done.stdout)
-    assert isinstance(figures, dict)
-    return figures
-
-
-def check_answers(file: Path, publisher: quickstart.Publisher, name: str = "confirmation") -> int:
-    """How many answers are documents of that `name`; every hundredth is verified to the root."""
-    bundle = trust.read_bundle(publisher.product_file.read_bytes())
-    roots = trust.open_roots(bundle["root"], publisher.pub, bundle["roots"])
-    confirmed = 0
-    for number, body in enumerate(read_bodies(file)):
-        answer = json.loads(body)
-        if "token" in answer:
-            confirmed += 1
-            if number % 100 == 0:
-                trust.verify(answer, name, roots)
-    return confirmed
 
 
 @contextlib.contextmanager
@@ -197,22 +166,6 @@ def storm_rows(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def storage_of(log: Path) -> str:
-    """What the authority said of its store when it began to serve."""
-    for line in log.read_text().splitlines():
-        if line.startswith("{") and "store" in (said := json.loads(line)):
-            return str(said["store"])
-    return "not said"
-
-
-def memory(pid: int) -> int:
-    """Resident memory of a process, MiB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) // 1024
-    return 0
-
-
 def peer(folder: Path, count: int) -> dict[str, Any]:
     """sealium, driven the same way: as many connections, one code a machine; plain HTTP, as it comes."""
     python = os.environ["SEALIUM_PYTHON"]
@@ -254,11 +207,6 @@ def checks(folder: Path) -> dict[str, Any]:
     finally:
         service.stop()
     return check_cold.measure(quickstart.PRODUCT, publisher.pub, machine.environ)
-
-
-def verdict(good: bool) -> str:
-    """How the table says whether a bound holds."""
-    return "holds" if good else "MISSED"
 
 
 def host_rows(sizes: list[dict[str, Any]]) -> list[tuple[str, str, str, str]]:
@@ -348,8 +296,9 @@ def table(results: dict[str, Any]) -> str:
         )
     if "d" in results:
         rows += host_rows(results["d"])
-    if "e" in results:
-        rows += storm_rows(results["e"])
+    for section, rows_of in (("e", storm_rows), ("f", two_hosts.rows), ("g", dead_targets.rows)):
+        if section in results:
+            rows += rows_of(results[section])
     if "b" in results:
         b = results["b"]
         rows.append(("check(), cold process, ms", f"{b['cold_ms']}", f"{b['floor_ms']}",
@@ -362,7 +311,7 @@ def table(results: dict[str, Any]) -> str:
 def main() -> None:
     """Run the chosen sections, store the figures, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="a,b,c,d,e")
+    parser.add_argument("--only", default="a,b,c,d,e,f,g")
     parser.add_argument("--count", type=int, default=40_000, help="activations in sections a and c")
     parser.add_argument("--records", default="1000,100000,1000000", help="sizes of the ledger in section d")
     parser.add_argument("--peer-count", type=int, default=3_000)
@@ -393,13 +342,19 @@ def main() -> None:
                     results["d"].append(renewals(place, options.count, records))
             elif section == "e":
                 results["e"] = storm(folder / "e", 100_000)
-            elif section == "c":
+            elif section == "g":
+                results["g"] = dead_targets.measure(folder / "g")
+            elif section in ("c", "f"):
                 sys.path.insert(0, str(HERE.parent / "tests"))
                 from postgres import running
 
                 with running(durable=True) as server:
                     url = server.url(server.new_database())
-                    results["c"] = activations(folder / "c", options.count, url)
+                    results[section] = (
+                        activations(folder / "c", options.count, url)
+                        if section == "c"
+                        else two_hosts.measure(folder / "f", url, options.count)
+                    )
     (out / f"bench-{results['when'].replace(':', '')}.json").write_text(json.dumps(results, indent=2))
     print(table(results))
 

@@ -119,6 +119,8 @@ def test_no_server(text: str) -> None:
         ({"dns_addresses": "fe80::1%eth0"}, "dns_addresses"),
         ({"dns_addresses": "::ffff:192.0.2.1"}, "dns_addresses"),
         ({"dns_server": "x:y"}, "dns_server"),
+        ({"dns_key_file": "kms1.key"}, "dns_key_file"),  # a service runs in another folder than a command
+        ({"dns_key_file": "./kms1.key"}, "dns_key_file"),
         ({"dns_domains": NAME_253}, "dns_domains"),  # with its label it is too long
         ({"dns_domains": ".".join([LABEL_63] * 3) + ".test", "dns_name": "b" * 63}, "dns_domains"),
     ],
@@ -136,6 +138,7 @@ def test_settings_without_a_problem() -> None:
         "dns_domains": "a.test 1 2, b.test",
         "dns_label": "_vlmcs._tcp",
         "dns_name": "kms.a.test",
+        "dns_key_file": "/etc/volact/kms1.key",
     }
     assert dnsrecords.problem_of(KmshostSettings(**more, dns_addresses="192.0.2.1,2001:db8::1")) == ""
 
