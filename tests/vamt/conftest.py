@@ -7,6 +7,8 @@ import pytest
 
 from databases import KINDS, Databases
 from vamt.site import Site
+from volact.authority import schema as authority_schema
+from volact.authority import store as authority_store
 from volact.vamt import schema
 from volact.vamt.store import Store
 
@@ -14,6 +16,12 @@ from volact.vamt.store import Store
 @pytest.fixture(scope="session")
 def databases(tmp_path_factory: pytest.TempPathFactory) -> Databases:
     return Databases(tmp_path_factory.mktemp("template"), Store, schema.metadata)
+
+
+@pytest.fixture(scope="session")
+def authorities(tmp_path_factory: pytest.TempPathFactory) -> Databases:
+    """Databases of authorities, which a VAMT's trips lead to."""
+    return Databases(tmp_path_factory.mktemp("authority"), authority_store.Store, authority_schema.metadata)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -111,7 +111,7 @@ class Acquiring:
                     after = batch[-1].number
                     if tell:
                         tell(before + deed.rows, asked.rows)
-                missing = self._fetch(authority, roots)
+                missing = self.fetch_status(authority, roots)
             with self._office.store.reading() as tx:
                 rows = receipts.items(tx, asked.number, limit=cil.MAX_ROWS)
                 return Acquired(deed.rows, before, outcomes(tx, rows), missing)
@@ -127,21 +127,23 @@ class Acquiring:
         return found
 
     def _ask(self, authority: Authority, batch: Sequence[Item], roots: Roots, who: str) -> int:
-        """Ask for a batch and keep what is said; how many rows were answered."""
-        answer = authority.post("/v1/requests", {"requests": [one.request for one in batch]})
-        said = _answers(answer, len(batch))
+        """Ask for a batch and keep what is said; how many rows were answered. What its machine did not sign is not sent."""
+        wrong = _unsigned(batch)
+        sent = [one for one in batch if one.number not in wrong]
+        said: list[dict[str, Any]] = []
+        if sent:
+            answer = authority.post("/v1/requests", {"requests": [one.request for one in sent]})
+            said = answers(answer, len(sent))
+        done = [_refused(one, wrong[one.number]) for one in batch if one.number in wrong]
+        done += [_settled(item, one, roots) for item, one in zip(sent, said, strict=True)]
         now = self._office.clock.now()
-        done = [
-            _settled(item, one, roots)._replace(at=now, who=who)
-            for item, one in zip(batch, said, strict=True)
-        ]
         with self._office.store.writing() as tx:
-            receipts.settle(tx, done)
+            receipts.settle(tx, [one._replace(at=now, who=who) for one in done])
         return sum(one.state == ANSWERED for one in done)
 
     # --- status lists ---------------------------------------------------------------------------------------------
 
-    def _fetch(self, authority: Authority, roots: Roots) -> Refusal | None:
+    def fetch_status(self, authority: Authority, roots: Roots) -> Refusal | None:
         """Fetch the status list; a publisher that has none, or fails in it, holds up no activation."""
         try:
             answer = authority.get("/v1/status")
@@ -196,7 +198,7 @@ class Acquiring:
         return found.pub, ver
 
 
-def _answers(answer: Answer, wanted: int) -> list[dict[str, Any]]:
+def answers(answer: Answer, wanted: int) -> list[dict[str, Any]]:
     """What was said to each row.
 
     Raises:
@@ -220,14 +222,26 @@ def _answers(answer: Answer, wanted: int) -> list[dict[str, Any]]:
     return said
 
 
+def _unsigned(batch: Sequence[Item]) -> dict[int, Refusal]:
+    """The rows whose request does not hold, with the reason, by their numbers: a list's writer may have made them up."""
+    openings = {
+        one.number: trust.Opening.self_keyed(one.request, "request") for one in batch if one.op != "remaining"
+    }
+    trust.open_all(list(openings.values()))
+    return {number: one.refused.refusal for number, one in openings.items() if one.refused}
+
+
+def _refused(item: Item, refusal: Refusal) -> Item:
+    return item._replace(state=REFUSED, code=refusal.code, answer=refusal.document())
+
+
 def _settled(item: Item, said: dict[str, Any], roots: Roots) -> Item:
     if "code" in said and "token" not in said:
         refusal = Refusal.received(str(said["code"]), str(said.get("detail", "")), str(said.get("title", "")))
-        return item._replace(state=REFUSED, code=refusal.code, answer=refusal.document())
+        return _refused(item, refusal)
     try:
         granted = trust.take_up(trust.verify(said, cil.ANSWERS[item.op], roots))
         cil.check_answer(granted.document, question_of(item))
     except DocumentRefused as error:
-        refusal = Refusal("answer-nonsense", error.refusal.detail)
-        return item._replace(state=REFUSED, code=refusal.code, answer=refusal.document())
+        return _refused(item, Refusal("answer-nonsense", error.refusal.detail))
     return item._replace(state=ANSWERED, code="", answer=granted.bundle())

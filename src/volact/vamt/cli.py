@@ -17,10 +17,12 @@ from volact.protocol.documents import MAX_TEXT
 from volact.protocol.problems import DocumentRefused, UsageError
 from volact.protocol.trust import MAX_BUNDLE
 from volact.vamt import (
+    advicecommands,
     collectcommands,
     desk,
     exportcommands,
     groupcommands,
+    keycommands,
     logincommands,
     machinecommands,
     peoplecommands,
@@ -39,6 +41,7 @@ for _group in (
     discovering.app,
     logincommands.app,
     machinecommands.app,
+    keycommands.app,
     groupcommands.app,
     groupcommands.views,
     peoplecommands.app,
@@ -49,6 +52,7 @@ for _command in (
     collectcommands.collect,
     peoplecommands.log,
     exportcommands.export,
+    advicecommands.advise,
     proxycommands.acquire,
     proxycommands.apply,
     proxycommands.trust,

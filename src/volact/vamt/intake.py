@@ -2,7 +2,7 @@
 
 1. The whole file is looked over before any row counts: who wrote it, and whether it is as it was written.
 2. Of a damaged list only what the publisher signed counts: its answers, verified to the pinned root. Questions, names and
-   problems of a damaged list are dropped.
+   problems of a damaged list are dropped. Of a whole one a question is read, and its signature checked when it is asked.
 3. An answer finds its row by the question's id that the publisher signed, not by where it stands: from another site's
    list nothing fits. Where the publisher signs no such id (a host's delegation), by the row's id and the host's key.
 4. Twice is once: a row that is known stays as it is, and an answered row takes no problem. Of an older list a question
@@ -21,7 +21,7 @@ from volact.vamt import cil, receipts
 from volact.vamt import store as sql
 from volact.vamt.discovering import names
 from volact.vamt.inventory import Sighting
-from volact.vamt.proxy import BATCH, Outcome, outcomes
+from volact.vamt.proxy import Outcome, outcomes
 from volact.vamt.publishers import roots_of
 from volact.vamt.receipts import (
     ANSWER_IN,
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 NEW, KNOWN, DROPPED = "new", "known", "dropped"
 SOURCE = "cil"
+BATCH = 1000
+"""Lines that are one transaction."""
 _NOTHING_TO_APPLY = ("receipt", "statement")
 
 
@@ -241,19 +243,11 @@ class _Taking:
         receipts.add_items(tx, items)
 
     def _opened(self, rows: Sequence[cil.Row], pub: str) -> list[tuple[cil.Row, Document]]:
-        """The questions that hold; the others are noted."""
-        openings = [
-            trust.Opening.self_keyed(row.request, "request") if row.request is not None else None
-            for row in rows
-        ]
-        trust.open_all([one for one in openings if one is not None])
+        """The questions that are some; the others are noted. Their signatures are checked before they are sent on."""
         found = []
-        for row, opening in zip(rows, openings, strict=True):
-            if opening is not None and opening.refused:
-                self._drop(row.row, opening.refused.refusal)
-                continue
+        for row in rows:
             try:
-                document = cil.check_question(row, opening.document if opening else None)
+                document = cil.read_question(row)
                 trust.check_publisher(document, pub, lab=self._roots[pub].lab)
             except DocumentRefused as error:
                 self._drop(row.row, error.refusal)

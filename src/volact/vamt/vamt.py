@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from volact.vamt.access import Access
 from volact.vamt.acquiring import Acquiring
 from volact.vamt.acting import Office
+from volact.vamt.advising import Advising
 from volact.vamt.applying import Applying
 from volact.vamt.collection import Collecting
 from volact.vamt.intake import Intake
+from volact.vamt.keys import Keys
 from volact.vamt.logins import Logins
 from volact.vamt.machines import Machines
 from volact.vamt.proxy import Proxy
@@ -41,6 +43,7 @@ class Vamt:
         access: who may what, and who did what.
         proxy, intake: computer lists that go out, and that come in.
         acquiring, applying: asking the authority for them outside, and bringing what it said to machines inside.
+        keys, advising: product keys, and which way of activating suits.
     """
 
     def __init__(
@@ -60,3 +63,5 @@ class Vamt:
         self.intake = Intake(self.office, signer.kid)
         self.acquiring = Acquiring(self.office)
         self.applying = Applying(self.office)
+        self.keys = Keys(self.office, random_bytes)
+        self.advising = Advising(self.office)

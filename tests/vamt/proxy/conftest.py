@@ -7,13 +7,6 @@ import pytest
 
 from databases import Databases
 from vamt.proxy.trips import Trip
-from volact.authority import schema
-from volact.authority.store import Store
-
-
-@pytest.fixture(scope="session")
-def authorities(tmp_path_factory: pytest.TempPathFactory) -> Databases:
-    return Databases(tmp_path_factory.mktemp("authority"), Store, schema.metadata)
 
 
 @pytest.fixture

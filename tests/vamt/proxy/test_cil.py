@@ -86,6 +86,8 @@ def test_what_is_written_can_be_read() -> None:
         row = cil.question(ROW, bundle, cil.who(name="pc", domain="", macs=["aa"], more="x"))
         assert row.machine == {"name": "pc", "macs": ["aa"]}
         assert cil.read_row(cil.line_of(row)[:-1]) == row
+        assert row.bundle() == bundle
+        assert cil.read_question(row).claims == cil.open_question(row).claims
 
 
 def test_a_head_is_that_of_a_writer_of_its_own() -> None:
@@ -122,6 +124,15 @@ def test_what_is_no_question(bundle: dict[str, Any], detail: str) -> None:
     import re
 
     assert re.search(detail, refused(cil.question, ROW, bundle))
+
+
+def test_a_request_is_of_the_key_that_comes_with_it() -> None:
+    """All but the signature is seen to when a whole list is taken in."""
+    other = Machine(PUB).request(KEY)
+    row = cil.Row(ROW, {"token": REQUEST["token"], "jwk": other["jwk"]}, REQUEST["proof"])
+    assert "another key" in refused(cil.read_question, row)
+    assert "another key" in refused(cil.open_question, row)
+    cil.read_question(row._replace(request={"token": REQUEST["token"], "jwk": REQUEST["jwk"]}))
 
 
 @pytest.mark.parametrize("change", ["ref", "iss", "pub", "more"])
@@ -289,7 +300,7 @@ def test_an_answer_answers_its_question() -> None:
         )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 400), st.integers(0, 60))
 def test_any_bytes(new: bytes, at: int, length: int) -> None:
     """A line is a row or a reason, and there are as many as the survey says."""
@@ -303,4 +314,4 @@ def test_any_bytes(new: bytes, at: int, length: int) -> None:
     except DocumentRefused:
         return
     assert survey.lines == len(found)
-    assert survey.damage or data == file
+    assert survey.damage or data.partition(b"\n")[2] == file.partition(b"\n")[2]

@@ -1,0 +1,301 @@
+"""``volact vamt key``: adding, listing, showing, removing, asking what is left, and which key to take (V4, M3, M8)."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from volact import calls, commands
+from volact.commands import Json  # noqa: TC001 - cyclopts reads the annotations
+from volact.console import DONE, REFUSED, UNREACHABLE, Console, table
+from volact.protocol.problems import BrokenData, Refusal, Refused, UsageError
+from volact.vamt import desk, keyfiles
+from volact.vamt.desk import All, Group, Names, ViewName, Where  # noqa: TC001 - as above
+from volact.vamt.logincommands import Passphrase, unlocked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from volact.vamt.keyrecords import Key
+    from volact.vamt.keys import Recommended, Refreshed, Wanted
+
+app = commands.group("key", "Product keys: sealed here, shown by their last group alone.")
+_MOST_NOTE = 1000
+_MOST_WRONG = 20
+_STEP = 100
+_Label = Annotated[
+    str, Parameter(name="LABEL", help="Last groups of keys, or thumbprints.", allow_leading_hyphen=True)
+]
+_COLUMNS = ("key", "kind", "products", "bought", "activated", "remaining", "as of", "")
+
+
+@app.command
+def add(
+    key: Annotated[
+        str,
+        Parameter(
+            name="KEY",
+            help="The key; - (standard input) or @FILE, which may hold many, one a line, or `key issue --csv`'s list.",
+            allow_leading_hyphen=True,
+        ),
+    ] = "",
+    /,
+    *,
+    product: Annotated[
+        tuple[str, ...], Parameter(help="The product that it is for; may be given several times.")
+    ] = (),
+    publisher: Annotated[
+        str, Parameter(help="The publisher, by id or name, if several have it.", allow_leading_hyphen=True)
+    ] = "",
+    note: Annotated[str, Parameter(help="Something to remember about it.")] = "",
+    passphrase: Passphrase = None,
+    json: Json = False,
+) -> None:
+    """Keep product keys, sealed. Nobody is asked: `key refresh` asks the publisher what is left of them."""
+    if not note.isprintable() or len(note) > _MOST_NOTE:
+        raise UsageError(f"--note has at most {_MOST_NOTE} printable characters.")
+    if key == passphrase == "-":
+        raise UsageError("Standard input holds either the key or the passphrase; give @FILE for one of them.")
+    wanted = _wanted(key, product)
+    with desk.desk() as at:
+        sealer = unlocked(at, passphrase)
+        added = at.vamt.keys.add(at.person, wanted, sealer, publisher=publisher, notes=note)
+    Console(json=json).answer(
+        [
+            {
+                "label": one.label,
+                "key": one.thumbprint,
+                "kind": one.kind,
+                "products": list(one.products),
+                "new": one.is_new,
+            }
+            for one in added
+        ],
+        "\n".join(
+            f"{one.label}: {'kept, sealed' if one.is_new else 'kept already'}" for one in added[:_MOST_WRONG]
+        )
+        + (f"\nand {len(added) - _MOST_WRONG} more" if len(added) > _MOST_WRONG else "")
+        + "\nNext: volact vamt key refresh",
+    )
+
+
+def _wanted(given: str, products: Sequence[str]) -> list[Wanted]:
+    """The keys that were given.
+
+    Raises:
+        Refused: why one is none, or `keys-malformed` with the lines of a list that are wrong.
+    """
+    text = _text(given)
+    if not products and not keyfiles.is_table(text):
+        raise UsageError("Nothing says what the key is for.", "Say it: --product ID.")
+    found, wrong = keyfiles.read(text, products)
+    if not found and not wrong:
+        raise UsageError("There is no key in it.", "Give a key, - or @FILE.")
+    if wrong and len(text.splitlines()) == 1:
+        raise Refused(wrong[0].refusal)
+    if wrong:
+        said = "; ".join(
+            f"line {one.line}: {one.refusal.code}" + (f", {one.refusal.detail}" if one.refusal.detail else "")
+            for one in wrong[:_MOST_WRONG]
+        ).rstrip(".")
+        more = f"; and {len(wrong) - _MOST_WRONG} more" if len(wrong) > _MOST_WRONG else ""
+        lines = [{"line": one.line, "code": one.refusal.code, "detail": one.refusal.detail} for one in wrong]
+        raise Refused(Refusal("keys-malformed", f"{said}{more}.", (("lines", lines),)))
+    return found
+
+
+def _text(given: str) -> str:
+    """What was given as keys: a file's or standard input's whole text, or the key itself; asked for if nothing was."""
+    if not given:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise UsageError("There is no key.", "Give a key, - for standard input, or @FILE.")
+        return getpass.getpass("Product key: ", sys.stderr)
+    if given != "-" and not given.startswith("@"):
+        return given
+    name = given[1:] if given.startswith("@") else "Standard input"
+    try:
+        if given == "-":
+            data = sys.stdin.buffer.read(keyfiles.MOST + 1)
+        else:
+            with open(name, "rb") as file:  # noqa: PTH123 - the text that was given
+                data = file.read(keyfiles.MOST + 1)
+        if len(data) > keyfiles.MOST:
+            raise UsageError(f"{name} is longer than {keyfiles.MOST} bytes.", "Add it in parts.")
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise BrokenData(f"{name} is not text.", "not-readable") from None
+    except OSError as error:
+        raise BrokenData(f"{name}: {error.strerror}.", "not-readable") from None
+
+
+@app.command(name="list")
+def list_(*, json: Json = False) -> None:
+    """List the keys, by their last groups, and what the publisher said is left of them."""
+    with desk.desk() as at:
+        found = at.vamt.keys.list(at.person)
+    commands.show(
+        Console(json=json),
+        [_key_json(one) for one in found],
+        [_row(one) for one in found],
+        _COLUMNS,
+        "No key is kept. Add one: volact vamt key add --product ID -",
+    )
+
+
+@app.command
+def show(label: _Label, /, *, json: Json = False) -> None:
+    """Show what is known of a key; the key itself is never shown."""
+    with desk.desk() as at:
+        told = _key_json(at.vamt.keys.show(at.person, label))
+    lines = [
+        [name, ", ".join(value) if isinstance(value, list) else str(value)]
+        for name, value in told.items()
+        if value not in (None, "")
+    ]
+    Console(json=json).answer(told, table(lines, ("what", "is")))
+
+
+@app.command
+def remove(*labels: _Label, json: Json = False) -> None:
+    """Forget keys; what was activated with them stays activated."""
+    if not labels:
+        raise UsageError("Name a key by its label.")
+    with desk.desk() as at:
+        count = at.vamt.keys.remove(at.person, labels)
+    Console(json=json).answer({"removed": count}, f"removed {count} keys")
+
+
+@app.command
+def refresh(*labels: _Label, passphrase: Passphrase = None, json: Json = False) -> int:
+    """Ask the publisher how many activations of keys, by default of all, are bought, used and left.
+
+    Each key is proved by a signature and not sent. What the publisher signs is kept with its date.
+    """
+    console = Console(json=json)
+    with desk.desk() as at:
+        done = at.vamt.keys.refresh(
+            at.person, labels, lambda: unlocked(at, passphrase), calls.Caller, _telling(console)
+        )
+    commands.show(
+        console,
+        [{**_key_json(one.key), "refused": one.refusal.document() if one.refusal else None} for one in done],
+        [(*_row(one.key)[:-1], one.refusal.code if one.refusal else "asked now") for one in done],
+        _COLUMNS,
+        "No key is kept. Add one: volact vamt key add --product ID -",
+    )
+    for one in done:
+        if one.refusal:
+            console.remark(f"{one.key.label}: {one.refusal}\n{one.refusal.problem.next_step}")
+    return _exit_code(done)
+
+
+_NOT_REACHED = ("authority-unreachable", "authority-untrusted", "answer-nonsense")
+
+
+def _exit_code(done: Sequence[Refreshed]) -> int:
+    refused = [one.refusal.code for one in done if one.refusal]
+    if not refused:
+        return DONE
+    return UNREACHABLE if all(code in _NOT_REACHED for code in refused) else REFUSED
+
+
+def _telling(console: Console) -> Callable[[int, int], None]:
+    """What says how far it is, of what takes longer than a batch."""
+
+    def tell(done: int, total: int) -> None:
+        if total > _STEP:
+            console.remark(f"{done} of {total} keys")
+
+    return tell
+
+
+@app.command
+def recommend(
+    *machines: Names,
+    where: Where = "",
+    group: Group = "",
+    view: ViewName = "",
+    all_: All = False,
+    product: Annotated[str, Parameter(help="Only for this product.")] = "",
+    json: Json = False,
+) -> int:
+    """Say which keys a selection of machines takes, for how many each. Nothing is done.
+
+    Counts are those that the publisher signed last: `key refresh` asks anew.
+    """
+    chosen = desk.selection(machines, where, group, view, every=all_)
+    with desk.desk() as at:
+        found = at.vamt.keys.recommend(at.person, chosen, product)
+    rows = [
+        (one.product, one.need, part.key.label, part.key.kind, part.machines, _left(part.key.remaining))
+        for one in found
+        for part in one.plan.parts
+    ]
+    remarks = "".join(
+        f"\n{one.product}: no key is left for {one.plan.missing} of {one.need} machines"
+        for one in found
+        if one.plan.missing
+    )
+    remarks += "".join(f"\n{one.product}: no machine needs a key" for one in found if not one.need)
+    prose = table([[str(cell) for cell in row] for row in rows], _PLAN) if rows else ""
+    Console(json=json).answer(
+        [_plan_json(one) for one in found],
+        (prose + "\n" + remarks).strip() or "No product of a known publisher is on these machines.",
+    )
+    return REFUSED if any(one.plan.missing for one in found) else DONE
+
+
+_PLAN = ("product", "machines", "key", "kind", "for", "left before")
+
+
+def _left(remaining: int | None) -> str:
+    return "not known: volact vamt key refresh" if remaining is None else str(remaining)
+
+
+def _plan_json(one: Recommended) -> dict[str, Any]:
+    return {
+        "publisher": one.pub,
+        "product": one.product,
+        "selected": one.selected,
+        "need": one.need,
+        "missing": one.plan.missing,
+        "keys": [
+            {
+                "label": part.key.label,
+                "key": part.key.thumbprint,
+                "kind": part.key.kind,
+                "machines": part.machines,
+                "remaining": part.key.remaining,
+                "assured": part.assured,
+            }
+            for part in one.plan.parts
+        ],
+    }
+
+
+def _key_json(one: Key) -> dict[str, Any]:
+    return {
+        "label": one.label,
+        "key": one.thumbprint,
+        "publisher": one.pub,
+        "kind": one.kind,
+        "products": list(one.products),
+        "bought": one.bought,
+        "activated": one.activated,
+        "remaining": one.remaining,
+        "as_of": None if one.as_of is None else commands.when(one.as_of),
+        "blocked": one.blocked or None,
+        "note": one.notes or None,
+        "added": commands.when(one.added),
+        "by": one.who,
+    }
+
+
+def _row(one: Key) -> tuple[object, ...]:
+    as_of = "never" if one.as_of is None else commands.when(one.as_of)
+    counts = ["?" if count is None else count for count in (one.bought, one.activated, one.remaining)]
+    blocked = "blocked" if one.blocked else ""
+    return (f"...-{one.label}", one.kind, " ".join(one.products), *counts, as_of, blocked)

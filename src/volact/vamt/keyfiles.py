@@ -1,0 +1,98 @@
+"""Lists of keys: one key a line, or the CSV that ``volact authority key issue --csv`` writes (V4). Pure.
+
+A CSV's first line names its columns; ``key`` and ``product`` count, a product cell may name several, parted by blanks.
+Lines that are wrong are named by number with the reason, never by what stands in them (M8).
+"""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING, NamedTuple
+
+from volact.protocol import ids, keys
+from volact.protocol.problems import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from volact.protocol.keys import ProductKey
+
+MOST = 4 * 1024 * 1024
+"""Bytes of a list of keys: some 100,000 of them."""
+_MARK = "\ufeff"
+_KEY, _PRODUCT = "key", "product"
+_HOST_KEY = "kms-host"
+
+
+class Wanted(NamedTuple):
+    """A key that is to be kept, and the products that it is said to be for."""
+
+    key: ProductKey
+    products: tuple[str, ...]
+
+
+class Wrong(NamedTuple):
+    """A line that is wrong, counted from 1, and why."""
+
+    line: int
+    refusal: Refusal
+
+
+def read(text: str, products: Sequence[str]) -> tuple[list[Wanted], list[Wrong]]:
+    """The keys of a list, and its wrong lines; `products` are those of lines that name none."""
+    found: list[Wanted] = []
+    wrong: list[Wrong] = []
+    for line, typed, named in _lines(text):
+        one = _wanted(typed, named or tuple(products))
+        if isinstance(one, Refusal):
+            wrong.append(Wrong(line, one))
+        else:
+            found.append(one)
+    return found, wrong
+
+
+def is_table(text: str) -> bool:
+    """Whether a list is one with named columns, which may say what each key is for."""
+    return _KEY in _head(text.removeprefix(_MARK).splitlines())
+
+
+def check_kind(key: ProductKey) -> Refusal | None:
+    """Why a key is none to be kept here: a KMS host's is put into the host itself."""
+    if key.kind == _HOST_KEY:
+        return Refusal("key-wrong-kind", f"{key.label} is a key for a KMS host.")
+    return None
+
+
+def _head(lines: Sequence[str]) -> list[str]:
+    return [one.strip().lower() for one in lines[0].split(",")] if lines else []
+
+
+def _lines(text: str) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+    """Line, key and products of each line that is not blank."""
+    lines = text.removeprefix(_MARK).splitlines()
+    head = _head(lines)
+    if _KEY not in head:
+        yield from ((number, one, ()) for number, one in enumerate(lines, 1) if one.strip())
+        return
+    for number, line in enumerate(lines[1:], 2):
+        if line.strip():
+            row = dict(zip(head, _cells(line), strict=False))
+            yield number, row.get(_KEY, ""), tuple(row.get(_PRODUCT, "").split())
+
+
+def _cells(line: str) -> list[str]:
+    try:
+        return next(csv.reader([line]))
+    except csv.Error:  # a cell of more than 131,072 characters
+        return []
+
+
+def _wanted(typed: str, products: tuple[str, ...]) -> Wanted | Refusal:
+    key = keys.read(typed)
+    if isinstance(key, Refusal):
+        return key
+    if not products:
+        return Refusal("product-unknown", "The line names none, and --product names none for it.")
+    if not all(map(ids.is_product_id, products)):
+        return Refusal("product-unknown", "The line names one that is no product id.")
+    return check_kind(key) or Wanted(key, products)
