@@ -184,6 +184,7 @@ RULESETS = [
     (dropping("tcp dport 1688-1689 counter accept"), ALLOWED),
     (dropping("tcp dport 1689-1700 accept"), BLOCKED),
     (dropping("tcp dport 1600-1687 accept"), BLOCKED),
+    (dropping("tcp dport 1600-1688 accept"), ALLOWED),
     (dropping("tcp dport != 1688 accept"), BLOCKED),
     (dropping("ip saddr 192.0.2.0/24 tcp dport 1688 accept"), PARTLY),
     (dropping("tcp dport 1688 limit rate 3/second accept"), PARTLY),

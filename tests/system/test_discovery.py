@@ -260,5 +260,5 @@ def test_a_label_is_a_setting_of_the_machine_and_a_wrong_one_says_where(machine:
     ):
         file.write_text(wrong)
         refused = machine.slmgr("/ato")
-        assert refused["code"] == "usage"
+        assert refused["code"] == "setting-invalid"
         assert said in refused["detail"]

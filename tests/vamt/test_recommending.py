@@ -59,7 +59,8 @@ def test_nothing_is_needed() -> None:
     ],
 )
 def test_a_key_that_does_not_fit(other: dict[str, object]) -> None:
-    assert plan([key("A", 60, **other)], PUB, PRODUCT, 1) == ((), 1)
+    one = key("A", 60)._replace(**other)  # type: ignore[arg-type]
+    assert plan([one], PUB, PRODUCT, 1) == ((), 1)
 
 
 def test_a_key_for_several_products() -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping
 
+    from volact.authority.api import Pages
     from volact.authority.setup import Opened
 
 _log = structlog.get_logger()
@@ -28,8 +29,10 @@ def authority_of(opened: Opened, speed: Speed, report: Callable[[str, Mapping[st
     return Authority(opened.clock, opened.store, opened.keyring, secrets.token_bytes, speed, report)
 
 
-def serve(opened: Opened, listen: str, say: Callable[[str, int], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `say` is called with host and real port when requests are taken.
+def serve(opened: Opened, listen: str, say: Callable[[str, int], None], pages: Pages | None = None) -> None:
+    """Serve, with `pages` for people, until SIGTERM or SIGINT.
+
+    `say` is called with host and real port when requests are taken.
 
     Raises:
         BrokenData: `port-taken`, or a certificate that cannot be used.
@@ -38,13 +41,18 @@ def serve(opened: Opened, listen: str, say: Callable[[str, int], None]) -> None:
     host, port = http.listen_on(listen or opened.settings.listen)
     listener = http.bind(host, port)
     try:
-        asyncio.run(_serve(opened, listener.getsockname()[1], host, listener, say))
+        asyncio.run(_serve(opened, listener.getsockname()[1], host, listener, say, pages))
     finally:
         listener.close()
 
 
 async def _serve(
-    opened: Opened, port: int, host: str, listener: socket.socket, say: Callable[[str, int], None]
+    opened: Opened,
+    port: int,
+    host: str,
+    listener: socket.socket,
+    say: Callable[[str, int], None],
+    pages: Pages | None,
 ) -> None:
     speed = Speed(opened.settings)
     said = ""
@@ -62,7 +70,7 @@ async def _serve(
     def report(name: str, fields: Mapping[str, str]) -> None:
         _log.info(name, **fields)
 
-    face = Face(authority_of(opened, speed, report), reload_settings)
+    face = Face(authority_of(opened, speed, report), reload_settings, pages)
     await face.start()
 
     async def ready() -> None:

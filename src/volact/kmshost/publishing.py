@@ -238,8 +238,10 @@ class Publisher:
         new, *before = self._own(domain)
         left = []
         for one in before:
-            if one.target == new.target:  # its addresses are the newest record's now
-                one = one._replace(addresses=tuple(set(one.addresses) - set(new.addresses)))  # noqa: PLW2901
+            if (
+                one.target == new.target
+            ):  # what is to become of its addresses was decided with the newest record's
+                one = one._replace(addresses=())  # noqa: PLW2901
             try:
                 refusal = self._remove(self._server(one, settings, deadline), key, one, deadline)
             except Unreachable as error:

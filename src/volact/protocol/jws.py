@@ -41,6 +41,7 @@ _TYP_LETTERS = "abcdefghijklmnopqrstuvwxyz+-"
 _HEADER_MEMBERS = {"alg", "kid", "typ"}
 # A string, or one without its end: what cannot fail to match is never tried again, so the scan stays linear.
 _STRING = r'(?s)"[^"\\]*(?:\\.[^"\\]*)*"?'  # compiled when a text looks deep, not at every start
+_BRACKET = r"[\[\]{}]"  # likewise
 _INTEGER_DIGITS = 17
 
 
@@ -160,7 +161,7 @@ def read_json(data: bytes) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise DocumentRefused("not UTF-8") from None
     # A cheap bound first: the parser recurses, and hostile nesting must not reach its limit.
-    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_too_deep(text):
         raise DocumentRefused(f"nested more than {MAX_DEPTH} deep")
     try:
         value = _DECODER.decode(text)
@@ -185,15 +186,13 @@ def write_json(value: dict[str, Any]) -> bytes:
         raise DocumentRefused("a lone surrogate") from None
 
 
-def _depth(text: str) -> int:
-    deepest = depth = 0
-    for character in re.sub(_STRING, "", text):
-        if character in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in "]}":
-            depth -= 1
-    return deepest
+def _is_too_deep(text: str) -> bool:
+    depth = 0
+    for found in re.finditer(_BRACKET, re.sub(_STRING, "", text)):
+        depth += 1 if found[0] in "[{" else -1
+        if depth > MAX_DEPTH:
+            return True
+    return False
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -206,4 +206,15 @@ CODES: dict[str, Problem] = {
         "The computer list would have no row.",
         "See the reasons row by row; correct them, then export again.",
     ),
+    # keys (V4)
+    "key-not-held": Problem(
+        404,
+        "VAMT holds no key with this label.",
+        "Run `volact vamt key list`; to add the key: `volact vamt key add`.",
+    ),
+    "keys-malformed": Problem(
+        422,
+        "Lines of the list of keys are wrong, so none of its keys was kept.",
+        "Correct the named lines, then add the list again.",
+    ),
 }

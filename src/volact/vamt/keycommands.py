@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from volact.vamt.keyrecords import Key
-    from volact.vamt.keys import Recommended, Refreshed, Wanted
+    from volact.vamt.keyfiles import Wanted
+    from volact.vamt.keys import Recommended, Refreshed
 
 app = commands.group("key", "Product keys: sealed here, shown by their last group alone.")
 _MOST_NOTE = 1000
