@@ -17,7 +17,8 @@ LOCKED := --universal --python-version 3.11 --generate-hashes --no-header \
 # Programs that the tests start, each with the Debian package that has it
 TEST_PROGRAMS := initdb=postgresql faketime=faketime node=nodejs npm=npm named=bind9 knotd=knot nft=nftables \
 	slapd=slapd sshd=openssh-server ssh-keygen=openssh-client chromium=chromium \
-	gnome-keyring-daemon=gnome-keyring dbus-run-session=dbus-daemon
+	gnome-keyring-daemon=gnome-keyring dbus-run-session=dbus-daemon \
+	ip=iproute2 unshare=util-linux
 BENCH_PROGRAMS := initdb=postgresql hey=hey
 
 .DEFAULT_GOAL := help

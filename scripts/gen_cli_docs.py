@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import vamt_scenario
 from cyclopts import App
 
 from volact import children, cli, quickstart, slmgr
@@ -27,6 +28,7 @@ from volact.console import REFUSED
 from volact.kmshost.cli import app as host_app
 from volact.lab.cli import app as lab_app
 from volact.protocol.problems import PROBLEMS
+from volact.vamt.cli import app as vamt_app
 
 HEAD = """\
 # Commands
@@ -196,6 +198,7 @@ def machine(scenario: Scenario, home: children.Volact, product: Path, root: str,
         scenario(home, *words, program="slmgr")
     for switch in ("/ckhc", "/skhc", "/ckms"):
         scenario(home, switch, program="slmgr")
+    scenario(home, "client return")
     scenario(home, "client generalize")
     scenario(home, "/ipk", "-", stdin=key + "\n", program="slmgr")
     scenario(home, "/ato", program="slmgr")
@@ -212,7 +215,23 @@ def by_file(
     scenario(home, "/atp", response, program="slmgr")
     scenario(home, "/upk", program="slmgr")
     scenario(home, "/rearm", program="slmgr")
-    return str(scenario(authority_home, "authority activation list")[0]["activation"])
+    return str(scenario(authority_home, "authority activation list")[-1]["activation"])
+
+
+def vamt(
+    scenario: Scenario, folder: Path, home: children.Volact, other: children.Volact, root: str, key: str
+) -> None:
+    """Run VAMT's commands beside the client of one machine; another one's request goes out by a list."""
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    home.environ["PATH"] = programs
+    vamt_scenario.machines(scenario, home, folder, root)
+    vamt_scenario.keys(scenario, home, folder, key)
+    request = folder / "list-request.json"
+    called("slmgr", ("/ipk", "-"), other.environ, key + "\n")
+    called("slmgr", ("/dti", str(request)), other.environ)
+    vamt_scenario.proxy(scenario, home, folder, root, request)
+    for one, same in vamt_scenario.LIKE.items():
+        scenario.shapes[one] = scenario.shapes[same]
 
 
 def kms_host(
@@ -349,6 +368,7 @@ def play() -> dict[str, Any]:
             machine(scenario, one, product, root, key)
             scenario(other, "client install", str(product), "--root", root)
             act = by_file(scenario, folder, other, home, key)
+            vamt(scenario, folder, one, other, root, key)
             enterprise = children.Volact(folder / "enterprise")
             kms_host(scenario, folder, enterprise, home, root)
             scenario(home, "completion", "bash")
@@ -388,6 +408,7 @@ def main() -> int:
     shapes = play()
     documented = {f"volact client {name}" for name in client_parser()._subparsers._group_actions[0].choices}  # type: ignore[union-attr]  # noqa: SLF001 - argparse has no other way
     documented |= commands_of("volact kmshost", host_app) | commands_of("volact lab", lab_app)
+    documented |= commands_of("volact vamt", vamt_app)
     documented |= {f"slmgr /{name}" for name in slmgr.SWITCHES}
     documented |= {
         f"slmgr /{name}{ON_HOST}"

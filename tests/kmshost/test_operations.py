@@ -80,6 +80,7 @@ def test_an_activated_host_is_well(one: Site) -> None:
         ({"facts": None, "problem": "storage-unavailable"}, ["store"]),
         ({"keyring": None}, ["activated", "delegation"]),
         ({"doubted": True}, []),
+        ({"settings": "port: must be a whole number"}, []),
         ({"now": NOW - 3601}, ["clock"]),
         ({"now": NOW - 3600}, []),
         ({"now": NOW + LASTS - 9}, []),

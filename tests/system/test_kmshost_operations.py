@@ -106,8 +106,12 @@ def test_health_and_metrics_of_a_host_from_its_first_minute_on(
             assert log.read_text().count("Cannot listen on 127.0.0.1 port") == 1
             assert get(moved, "/health")[0] == 200
             assert "token" in connection.check_in(machine)
-        settings.write_text('ops_listen = "0.0.0.0:1690"\n')
-        until(lambda: "no loopback address" in log.read_text())
+            settings.write_text('ops_listen = "0.0.0.0:1690"\n')
+            until(lambda: "no loopback address" in log.read_text())
+            status, body = get(moved, "/health")
+            check = json.loads(body)["checks"]["settings"]
+            assert (status, check["ok"]) == (200, True)
+            assert "no loopback address" in check["warning"]
         settings.write_text('ops_listen = ""\n')
         until(lambda: get(moved, "/health")[0] == 0)
         assert "token" in connection.introduction()

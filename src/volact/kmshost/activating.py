@@ -21,7 +21,7 @@ from volact.calls import Caller, problem_of
 from volact.commands import not_readable, when
 from volact.facts import facts_for
 from volact.files import PRIVATE, flush_folder, write_durably
-from volact.kmshost import setup, surveys
+from volact.kmshost import answers, setup, surveys
 from volact.kmshost import store as sql
 from volact.kmshost.hostkeys import HostKeys, Label, label_of
 from volact.protocol import ids, jws, keys, machine, trust
@@ -31,9 +31,7 @@ from volact.protocol.problems import (
     DocumentRefused,
     Refusal,
     Refused,
-    Unreachable,
     UsageError,
-    VolactError,
 )
 from volact.signing import Signer
 
@@ -46,9 +44,7 @@ if TYPE_CHECKING:
     from volact.protocol.trust import Granted, Roots
 
 HOST, EXTEND = "host", "extend"
-MAX_ANSWER = 4 * 1024 * 1024
-"""Bytes of an answer with the products of a delegation."""
-_ID_BYTES, _OK, _PENDING = 16, 200, "pending.json"
+_ID_BYTES, _PENDING = 16, "pending.json"
 _SPENT = ("request-id-reused", "machine-blocked", "document-refused", "delegation-unknown")
 """Refusals of this very request for ever: the next try needs a new one."""
 
@@ -196,7 +192,7 @@ class Activating:
                 roots = self._opened.roots() or self._fetch_root(caller)
                 request = self._pending(op, label, lab=roots.lab)
                 answer = caller.post("/v1/requests", request)
-            body = _answer(answer.status, answer.body)
+            body = answers.of_authority(answer.status, answer.body)
             try:
                 return self._take_up(body, roots)
             except _OlderError:
@@ -218,7 +214,7 @@ class Activating:
 
     def _fetch_root(self, caller: Line) -> Roots:
         answer = caller.get("/v1/root")
-        body = _answer(answer.status, answer.body)
+        body = answers.of_authority(answer.status, answer.body)
         refusal = problem_of(body)
         if refusal is not None:
             raise Refused(refusal)
@@ -255,11 +251,11 @@ class Activating:
             DocumentRefused: if it does not hold, or is older than the delegation that is held.
         """
         with self._alone():
-            body = _read(data)
+            body = answers.read(data)
             refusal = problem_of(body)
             if refusal is not None:
                 raise Refused(refusal)
-            _check_answer(body)
+            answers.check_sort(body)
             return self._take_up(body, self._opened.roots())
 
     def _label(self, op: str) -> Label:
@@ -378,7 +374,7 @@ class Activating:
             if refusal.code in _SPENT:
                 self._forget_request()
             raise Refused(refusal)
-        products = _products(body)
+        products = answers.products(body)
         pub = self._opened.publisher.pub
         if known is None:
             first = next((one["root"] for one in products if "root" in one), None)
@@ -455,49 +451,6 @@ class Activating:
     def _forget_request(self) -> None:
         (self._folder / _PENDING).unlink(missing_ok=True)
         flush_folder(self._folder)
-
-
-def _check_answer(body: dict[str, Any]) -> None:
-    """Name a file of another sort.
-
-    Raises:
-        DocumentRefused: if it is one.
-    """
-    if "jwk" in body and "chain" not in body:
-        raise DocumentRefused(
-            "the file holds a request and no answer; the publisher makes the answer: `volact authority answer`"
-        )
-    if "root" in body and "products" not in body:
-        raise DocumentRefused("the file holds a product and no answer; it is for `volact kmshost init`")
-
-
-def _products(body: dict[str, Any]) -> list[dict[str, Any]]:
-    products = body.get("products", [])
-    if not isinstance(products, list) or not all(isinstance(one, dict) for one in products):
-        raise DocumentRefused("the answer's products are no bundles")
-    return products
-
-
-def _read(data: bytes) -> dict[str, Any]:
-    if len(data) > MAX_ANSWER:
-        raise DocumentRefused(f"the answer is larger than {MAX_ANSWER} bytes")
-    return jws.read_json(data)
-
-
-def _answer(status: int, data: bytes) -> dict[str, Any]:
-    """The body of an authority's answer.
-
-    Raises:
-        Refused: the authority's refusal.
-        Unreachable: if it is none.
-    """
-    try:
-        body = _read(data)
-    except VolactError as error:
-        raise Unreachable(Refusal("answer-nonsense", f"Status {status}: {error.refusal.detail}.")) from None
-    if status != _OK and problem_of(body) is None:
-        raise Unreachable(Refusal("answer-nonsense", f"Status {status}, and no problem document."))
-    return body
 
 
 def file_content(bundle: Mapping[str, Any]) -> bytes:

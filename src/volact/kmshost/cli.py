@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from volact import commands
 from volact.commands import WHOLE, Json
 from volact.console import DONE, REFUSED, Console, secret_argument
-from volact.kmshost import activating, placing, reporting, setup
+from volact.kmshost import activating, answers, placing, reporting, setup
 from volact.protocol import policy
 from volact.protocol.jws import MAX_INTEGER
 from volact.protocol.problems import Refusal, Refused, UsageError
@@ -188,7 +188,7 @@ def _ask(op: str, way: _Way, *, json: bool) -> None:
             )
             return
         if way.response_file is not None:
-            done = work.apply(commands.read(way.response_file, activating.MAX_ANSWER))
+            done = work.apply(commands.read(way.response_file, answers.MAX_ANSWER))
         else:
             done = work.online(op, way.authority, shorten=way.shorten)
         _say(console, opened.signer.kid, done)

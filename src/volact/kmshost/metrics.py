@@ -49,6 +49,7 @@ class View(NamedTuple):
         doubted: whether the machines' clocks say that this one is wrong.
         facts: what the store says; None if it does not answer.
         problem: why it does not, or cannot be written.
+        settings: what is wrong with the settings, so that those before hold; empty if nothing is.
     """
 
     now: int
@@ -57,6 +58,7 @@ class View(NamedTuple):
     doubted: bool
     facts: Facts | None
     problem: str = ""
+    settings: str = ""
 
     @property
     def store_up(self) -> bool:

@@ -58,6 +58,8 @@ def health(view: View) -> dict[str, Any]:
         "clock": _clock(view),
         "delegation": _delegation(view),
         "status_list": _status_list(view),
+        # The service goes on with those it had; whoever restarts it for that would find that it does not start.
+        "settings": {"ok": True, "warning": view.settings or None},
     }
     failing = not all(one["ok"] for one in checks.values())
     return {
@@ -107,7 +109,8 @@ def _status_list(view: View) -> dict[str, Any]:
 class Watched(NamedTuple):
     """Where the operations look: the store, the host's id, and what is true of it at that moment.
 
-    `failed` is the code for which the newest check-ins could not be recorded, or empty.
+    `failed` is the code for which the newest check-ins could not be recorded, or empty; `settings` says what is wrong with
+    the settings.
     """
 
     books: Store
@@ -116,6 +119,7 @@ class Watched(NamedTuple):
     keyring: Callable[[], Keyring | None]
     doubted: Callable[[], bool]
     failed: Callable[[], str] = str
+    settings: Callable[[], str] = str
 
 
 class Operations:
@@ -172,7 +176,8 @@ class Operations:
         watched = self._watched
         failed = watched.failed()
         known, problem = (None, facts) if isinstance(facts, str) else (facts, failed and _said(failed))
-        return View(watched.clock().now(), watched.host, watched.keyring(), watched.doubted(), known, problem)
+        now, settings = watched.clock().now(), watched.settings()
+        return View(now, watched.host, watched.keyring(), watched.doubted(), known, problem, settings)
 
     async def _facts(self) -> surveys.Facts | str:
         """What the store says, or why it does not; one look at a time, whoever asks."""

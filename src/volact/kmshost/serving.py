@@ -100,7 +100,7 @@ def _place(host: str, port: int) -> str:
 def _could_not(
     opened: Opened | None, error: VolactError | SettingInvalid, where: str, what: str = "could not start"
 ) -> None:
-    refusal = error.refusal if isinstance(error, VolactError) else Refusal("usage", str(error))
+    refusal = error.refusal if isinstance(error, VolactError) else Refusal("setting-invalid", str(error))
     store, now = (opened.store, opened.clock.now()) if opened else (None, 0)
     reporting.not_started(store, now, refusal, where, what)
 
@@ -151,6 +151,7 @@ class _Service:
                 lambda: self._keyring,
                 lambda: self._host.clock_doubted,
                 lambda: self._host.store_problem,
+                lambda: self._said,
             ),
             self._metrics,
         )

@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from multipart import MultipartError, MultipartParser, parse_options_header  # type: ignore[import-untyped]
+from multipart import MultipartError, MultipartParser, parse_options_header
 
 from volact import http
 from volact.protocol.problems import Refusal

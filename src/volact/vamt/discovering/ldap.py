@@ -26,11 +26,11 @@ from volact.vamt.inventory import Sighting
 with warnings.catch_warnings():
     # It is older than its ASN.1 library, and asks that for names which are deprecated.
     warnings.simplefilter("ignore", DeprecationWarning)
-    import ldap3  # type: ignore[import-untyped]
-    from ldap3.core import exceptions  # type: ignore[import-untyped]
-    from ldap3.operation.search import parse_filter  # type: ignore[import-untyped]
-    from ldap3.utils.conv import escape_filter_chars  # type: ignore[import-untyped]
-    from ldap3.utils.dn import parse_dn  # type: ignore[import-untyped]
+    import ldap3
+    from ldap3.core import exceptions
+    from ldap3.operation.search import parse_filter
+    from ldap3.utils.conv import escape_filter_chars
+    from ldap3.utils.dn import parse_dn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
