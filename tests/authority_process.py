@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -148,6 +150,21 @@ class Forked:
         self.forker.kill()
         self.forker.communicate()
         self.log.close()
+
+
+@contextmanager
+def reachable(folder: Path) -> Iterator[Home]:
+    """An authority that serves, and whose product file says where."""
+    home = Home(folder)
+    home.set_up()
+    with Serving(home) as serving:
+        file = home.folder / "product.toml"
+        file.write_text(file.read_text() + f'[authority]\nurl = "{serving.url}"\n')
+        home.run("product", "add", str(file))
+        exported = home.folder / "cad.volact-product"
+        home.run("product", "export", PRODUCT, "-o", str(exported))
+        home.product = json.loads(exported.read_text())
+        yield home
 
 
 class Serving:

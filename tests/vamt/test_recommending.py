@@ -12,7 +12,7 @@ PUB, PRODUCT = "P" * 43, "com.example.cad"
 
 
 def key(label: str, remaining: int | None, kind: str = "mak", **more: object) -> Candidate:
-    made = Candidate(label * 8, label, kind, PUB, (PRODUCT,), remaining, blocked=False)
+    made = Candidate(label * 8, label, kind, PUB, PRODUCT, remaining, blocked=False)
     return made._replace(**more)  # type: ignore[arg-type]
 
 
@@ -53,7 +53,7 @@ def test_nothing_is_needed() -> None:
     "other",
     [
         {"pub": "Q" * 43},
-        {"products": ("com.example.other",)},
+        {"product": "com.example.other"},
         {"blocked": True},
         {"remaining": 0},
     ],
@@ -61,10 +61,6 @@ def test_nothing_is_needed() -> None:
 def test_a_key_that_does_not_fit(other: dict[str, object]) -> None:
     one = key("A", 60)._replace(**other)  # type: ignore[arg-type]
     assert plan([one], PUB, PRODUCT, 1) == ((), 1)
-
-
-def test_a_key_for_several_products() -> None:
-    assert chosen(key("A", 60, products=("com.example.aaa", PRODUCT)), need=1) == [("A", 1)]
 
 
 def test_a_mak_comes_before_a_retail_key_and_a_retail_key_is_for_one_machine() -> None:

@@ -108,7 +108,7 @@ class Advising:
 
 
 def _fits(one: Candidate, wanted: tuple[str, str]) -> bool:
-    return one.pub == wanted[0] and wanted[1] in one.products
+    return one.pub == wanted[0] and wanted[1] == one.product
 
 
 def _activated(there: list[Installation], wanted: tuple[str, str] | None) -> int:

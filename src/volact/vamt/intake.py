@@ -173,6 +173,7 @@ class _Taking:
         self._list, self._writer, self._roots, self._damage = made, writer, roots, damage
         self._who, self._now, self._again, self._older = who, now, again, older
         self._outcomes: list[Outcome] = []
+        self._texts: dict[str, str] = {}
 
     def taken(self, tx: Connection) -> Taken:
         """What it came to."""
@@ -226,7 +227,7 @@ class _Taking:
             return
         here = self._list
         found = self._opened(rows, here.pub)
-        there = receipts.known_rows(tx, here.number, [row.row for row, _ in found])
+        there = receipts.known_rows(tx, here.number, [row.row for row, _ in found]) if self._again else set()
         newer = (
             receipts.newer(tx, here.writer, here.seq, [one.kid for _, one in found]) if self._older else {}
         )
@@ -255,15 +256,19 @@ class _Taking:
                 found.append((row, document))
         return found
 
+    def _once(self, text: str) -> str:
+        """A text that most rows repeat, kept once for all of them."""
+        return self._texts.setdefault(text, text)
+
     def _item(self, row: cil.Row, one: Document, number: int) -> Item:
         mid = one.kid if row.request is not None else ""
-        op, key = cil.operation(one), cil.key_of(one)
+        prd, op, key = map(self._once, (str(one["prd"]), cil.operation(one), cil.key_of(one)))
         return Item(
             0,
             number,
             row.row,
             mid,
-            str(one["prd"]),
+            prd,
             op,
             one.jti,
             key,

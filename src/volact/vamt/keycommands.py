@@ -19,8 +19,8 @@ from volact.vamt.logincommands import Passphrase, unlocked
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from volact.vamt.keyrecords import Key
     from volact.vamt.keyfiles import Wanted
+    from volact.vamt.keyrecords import Key
     from volact.vamt.keys import Recommended, Refreshed
 
 app = commands.group("key", "Product keys: sealed here, shown by their last group alone.")
@@ -30,7 +30,7 @@ _STEP = 100
 _Label = Annotated[
     str, Parameter(name="LABEL", help="Last groups of keys, or thumbprints.", allow_leading_hyphen=True)
 ]
-_COLUMNS = ("key", "kind", "products", "bought", "activated", "remaining", "as of", "")
+_COLUMNS = ("key", "kind", "product", "bought", "activated", "remaining", "as of", "")
 
 
 @app.command
@@ -46,8 +46,8 @@ def add(
     /,
     *,
     product: Annotated[
-        tuple[str, ...], Parameter(help="The product that it is for; may be given several times.")
-    ] = (),
+        str, Parameter(help="The product that it is for; a list by `key issue --csv` says it itself.")
+    ] = "",
     publisher: Annotated[
         str, Parameter(help="The publisher, by id or name, if several have it.", allow_leading_hyphen=True)
     ] = "",
@@ -70,7 +70,7 @@ def add(
                 "label": one.label,
                 "key": one.thumbprint,
                 "kind": one.kind,
-                "products": list(one.products),
+                "product": one.product,
                 "new": one.is_new,
             }
             for one in added
@@ -83,16 +83,16 @@ def add(
     )
 
 
-def _wanted(given: str, products: Sequence[str]) -> list[Wanted]:
+def _wanted(given: str, product: str) -> list[Wanted]:
     """The keys that were given.
 
     Raises:
         Refused: why one is none, or `keys-malformed` with the lines of a list that are wrong.
     """
     text = _text(given)
-    if not products and not keyfiles.is_table(text):
+    if not product and not keyfiles.is_table(text):
         raise UsageError("Nothing says what the key is for.", "Say it: --product ID.")
-    found, wrong = keyfiles.read(text, products)
+    found, wrong = keyfiles.read(text, product)
     if not found and not wrong:
         raise UsageError("There is no key in it.", "Give a key, - or @FILE.")
     if wrong and len(text.splitlines()) == 1:
@@ -119,17 +119,17 @@ def _text(given: str) -> str:
     name = given[1:] if given.startswith("@") else "Standard input"
     try:
         if given == "-":
-            data = sys.stdin.buffer.read(keyfiles.MOST + 1)
+            text = sys.stdin.read(keyfiles.MOST + 1)
         else:
-            with open(name, "rb") as file:  # noqa: PTH123 - the text that was given
-                data = file.read(keyfiles.MOST + 1)
-        if len(data) > keyfiles.MOST:
-            raise UsageError(f"{name} is longer than {keyfiles.MOST} bytes.", "Add it in parts.")
-        return data.decode("utf-8-sig")
+            with open(name, encoding="utf-8-sig") as file:  # noqa: PTH123 - the text that was given
+                text = file.read(keyfiles.MOST + 1)
     except UnicodeDecodeError:
         raise BrokenData(f"{name} is not text.", "not-readable") from None
     except OSError as error:
         raise BrokenData(f"{name}: {error.strerror}.", "not-readable") from None
+    if len(text) > keyfiles.MOST:
+        raise UsageError(f"{name} is longer than {keyfiles.MOST} characters.", "Add it in parts.")
+    return text
 
 
 @app.command(name="list")
@@ -151,11 +151,7 @@ def show(label: _Label, /, *, json: Json = False) -> None:
     """Show what is known of a key; the key itself is never shown."""
     with desk.desk() as at:
         told = _key_json(at.vamt.keys.show(at.person, label))
-    lines = [
-        [name, ", ".join(value) if isinstance(value, list) else str(value)]
-        for name, value in told.items()
-        if value not in (None, "")
-    ]
+    lines = [[name, str(value)] for name, value in told.items() if value not in (None, "")]
     Console(json=json).answer(told, table(lines, ("what", "is")))
 
 
@@ -283,7 +279,7 @@ def _key_json(one: Key) -> dict[str, Any]:
         "key": one.thumbprint,
         "publisher": one.pub,
         "kind": one.kind,
-        "products": list(one.products),
+        "product": one.product,
         "bought": one.bought,
         "activated": one.activated,
         "remaining": one.remaining,
@@ -299,4 +295,4 @@ def _row(one: Key) -> tuple[object, ...]:
     as_of = "never" if one.as_of is None else commands.when(one.as_of)
     counts = ["?" if count is None else count for count in (one.bought, one.activated, one.remaining)]
     blocked = "blocked" if one.blocked else ""
-    return (f"...-{one.label}", one.kind, " ".join(one.products), *counts, as_of, blocked)
+    return (f"...-{one.label}", one.kind, one.product, *counts, as_of, blocked)

@@ -1,6 +1,6 @@
-"""Lists of keys: one key a line, or the CSV that ``volact authority key issue --csv`` writes (V4). Pure.
+"""Lists of keys: one key a line, or the CSV that ``volact authority key issue --csv`` writes (V4).
 
-A CSV's first line names its columns; ``key`` and ``product`` count, a product cell may name several, parted by blanks.
+A CSV's first line names its columns; ``key`` and ``product`` count.
 Lines that are wrong are named by number with the reason, never by what stands in them (M8).
 """
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from volact.protocol.keys import ProductKey
 
 MOST = 4 * 1024 * 1024
-"""Bytes of a list of keys: some 100,000 of them."""
+"""Characters of a list of keys: some 100,000 of them."""
 _MARK = "\ufeff"
 _KEY, _PRODUCT = "key", "product"
 _HOST_KEY = "kms-host"
 
 
 class Wanted(NamedTuple):
-    """A key that is to be kept, and the products that it is said to be for."""
+    """A key that is to be kept, and the product that it is said to be for."""
 
     key: ProductKey
-    products: tuple[str, ...]
+    product: str
 
 
 class Wrong(NamedTuple):
@@ -38,12 +38,12 @@ class Wrong(NamedTuple):
     refusal: Refusal
 
 
-def read(text: str, products: Sequence[str]) -> tuple[list[Wanted], list[Wrong]]:
-    """The keys of a list, and its wrong lines; `products` are those of lines that name none."""
+def read(text: str, product: str) -> tuple[list[Wanted], list[Wrong]]:
+    """The keys of a list, and its wrong lines; `product` is that of lines that name none."""
     found: list[Wanted] = []
     wrong: list[Wrong] = []
     for line, typed, named in _lines(text):
-        one = _wanted(typed, named or tuple(products))
+        one = _wanted(typed, named or product)
         if isinstance(one, Refusal):
             wrong.append(Wrong(line, one))
         else:
@@ -67,17 +67,17 @@ def _head(lines: Sequence[str]) -> list[str]:
     return [one.strip().lower() for one in lines[0].split(",")] if lines else []
 
 
-def _lines(text: str) -> Iterator[tuple[int, str, tuple[str, ...]]]:
-    """Line, key and products of each line that is not blank."""
+def _lines(text: str) -> Iterator[tuple[int, str, str]]:
+    """Line, key and product of each line that is not blank."""
     lines = text.removeprefix(_MARK).splitlines()
     head = _head(lines)
     if _KEY not in head:
-        yield from ((number, one, ()) for number, one in enumerate(lines, 1) if one.strip())
+        yield from ((number, one, "") for number, one in enumerate(lines, 1) if one.strip())
         return
     for number, line in enumerate(lines[1:], 2):
         if line.strip():
             row = dict(zip(head, _cells(line), strict=False))
-            yield number, row.get(_KEY, ""), tuple(row.get(_PRODUCT, "").split())
+            yield number, row.get(_KEY, ""), row.get(_PRODUCT, "").strip()
 
 
 def _cells(line: str) -> list[str]:
@@ -87,12 +87,12 @@ def _cells(line: str) -> list[str]:
         return []
 
 
-def _wanted(typed: str, products: tuple[str, ...]) -> Wanted | Refusal:
+def _wanted(typed: str, product: str) -> Wanted | Refusal:
     key = keys.read(typed)
     if isinstance(key, Refusal):
         return key
-    if not products:
+    if not product:
         return Refusal("product-unknown", "The line names none, and --product names none for it.")
-    if not all(map(ids.is_product_id, products)):
-        return Refusal("product-unknown", "The line names one that is no product id.")
-    return check_kind(key) or Wanted(key, products)
+    if not ids.is_product_id(product):
+        return Refusal("product-unknown", "What it is said to be for is no product id.")
+    return check_kind(key) or Wanted(key, product)

@@ -24,7 +24,7 @@ class Key(NamedTuple):
     Attributes:
         number: the row's.
         pub: its publisher.
-        products: what it is for, as who added it said.
+        product: what it is for, as who added it said.
         thumbprint: its id, by which the publisher knows it.
         label: its last group, the only one that is shown.
         kind: ``mak`` or ``retail``.
@@ -39,7 +39,7 @@ class Key(NamedTuple):
 
     number: int
     pub: str
-    products: tuple[str, ...]
+    product: str
     thumbprint: str
     label: str
     kind: str
@@ -82,23 +82,22 @@ def keys(tx: Connection) -> list[Key]:
     for row in rows:
         held = lists[row.pub]
         named = status.find(held.body, "key", row.thumbprint) if held else ""
-        key = Key(*row)._replace(products=tuple(row.prd.split()))
-        found.append(key._replace(blocked=named or key.blocked))
+        found.append(Key(*row)._replace(blocked=named or row.blocked))
     return found
 
 
 def add(tx: Connection, key: Key) -> None:
     """Write a new key; its number is not looked at."""
-    values = {**key._asdict(), "prd": " ".join(key.products)}
-    del values["number"], values["products"]
+    values = {**key._asdict(), "prd": key.product}
+    del values["number"], values["product"]
     tx.execute(sa.insert(schema.key).values(values))
 
 
-def change(tx: Connection, pub: str, thumbprint: str, products: tuple[str, ...], notes: str) -> None:
+def change(tx: Connection, pub: str, thumbprint: str, product: str, notes: str) -> None:
     """Write what a person says of a key."""
     table = schema.key
     same = (table.c.pub == pub) & (table.c.thumbprint == thumbprint)
-    tx.execute(sa.update(table).where(same).values({"prd": " ".join(products), "notes": notes}))
+    tx.execute(sa.update(table).where(same).values({"prd": product, "notes": notes}))
 
 
 def remove(tx: Connection, numbers: Iterable[int]) -> int:
@@ -110,12 +109,11 @@ def remove(tx: Connection, numbers: Iterable[int]) -> int:
 def stated(
     tx: Connection, number: int, claims: Mapping[str, Any], as_of: int, bundle: Mapping[str, Any]
 ) -> None:
-    """Keep a statement of the publisher, unless a later one is kept."""
+    """Keep a statement of the publisher: it answers a question that was asked just now."""
     table = schema.key
     counts = {name: claims[name] for name in ("bought", "activated", "remaining")}
-    is_newer = sa.or_(table.c.as_of.is_(None), table.c.as_of <= as_of)
     values = {**counts, "as_of": as_of, "statement": json.dumps(bundle), "blocked": ""}
-    tx.execute(sa.update(table).where(table.c.id == number, is_newer).values(values))
+    tx.execute(sa.update(table).where(table.c.id == number).values(values))
 
 
 def set_blocked(tx: Connection, number: int) -> None:

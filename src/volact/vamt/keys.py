@@ -48,7 +48,7 @@ class Added(NamedTuple):
     label: str
     thumbprint: str
     kind: str
-    products: tuple[str, ...]
+    product: str
     is_new: bool
 
 
@@ -95,7 +95,7 @@ class Keys:
         publisher: str = "",
         notes: str = "",
     ) -> list[Added]:
-        """Keep keys, sealed: all or none; one that is kept already learns what else it is for.
+        """Keep keys, sealed: all or none; one that is kept already is for the product that is said now.
 
         Raises:
             Refused: `key-wrong-kind`, `product-unknown`, `publisher-unknown`.
@@ -103,7 +103,7 @@ class Keys:
         """
         what = {
             "add": [one.key.label for one in wanted[:_MOST_NAMED]],
-            "products": sorted({each for one in wanted for each in one.products}),
+            "products": sorted({one.product for one in wanted}),
         }
         with self._office.acting(person, "change-keys", what) as deed, self._office.store.writing() as tx:
             sql.lock(tx)
@@ -126,26 +126,32 @@ class Keys:
         refusal = check_kind(key)
         if refusal:
             raise Refused(refusal)
-        pubs = {publishers[one] for one in wanted.products}
-        if len(pubs) != 1:
-            raise UsageError(f"{key.label}: a key is one publisher's, and for one product at least.")
-        pub = pubs.pop()
+        pub = publishers[wanted.product]
         thumbprint = Signer(key.private_key(pub)).kid
         before = held.get((pub, thumbprint))
-        products = tuple(sorted({*wanted.products, *(before.products if before else ())}))
         if before:
-            made = before._replace(products=products, notes=notes or before.notes)
-            keyrecords.change(tx, pub, thumbprint, products, made.notes)
+            made = before._replace(product=wanted.product, notes=notes or before.notes)
+            keyrecords.change(tx, pub, thumbprint, made.product, made.notes)
         else:
             sealed = sealer.seal(keyrecords.record(pub, thumbprint), key.symbols.encode("ascii"))
             unknown = (None, None, None, None, "")
             now = self._office.clock.now()
             made = keyrecords.Key(
-                0, pub, products, thumbprint, key.label, key.kind, sealed, *unknown, notes, person.name, now
+                0,
+                pub,
+                wanted.product,
+                thumbprint,
+                key.label,
+                key.kind,
+                sealed,
+                *unknown,
+                notes,
+                person.name,
+                now,
             )
             keyrecords.add(tx, made)
         held[pub, thumbprint] = made
-        return Added(key.label, thumbprint, key.kind, products, before is None)
+        return Added(key.label, thumbprint, key.kind, wanted.product, before is None)
 
     def show(self, person: Person, name: str) -> Key:
         """The key of that label or thumbprint.
@@ -275,7 +281,7 @@ class Keys:
                 "jti": ids.b64u(self._random_bytes(_ID_BYTES)),
                 "aud": key.pub,
                 "op": "remaining",
-                "prd": key.products[0],
+                "prd": key.product,
                 "exp": now + policy.REMAINING_PROOF,
             },
         )
@@ -389,7 +395,7 @@ def opened(key: Key, sealer: Sealer | None) -> ProductKey:
 def candidate(key: Key) -> Candidate:
     """A key as it is chosen by."""
     return Candidate(
-        key.thumbprint, key.label, key.kind, key.pub, key.products, key.remaining, bool(key.blocked)
+        key.thumbprint, key.label, key.kind, key.pub, key.product, key.remaining, bool(key.blocked)
     )
 
 

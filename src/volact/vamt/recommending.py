@@ -25,7 +25,7 @@ class Candidate(NamedTuple):
         label: its last group.
         kind: `MAK` or `RETAIL`.
         pub: its publisher.
-        products: what it is for.
+        product: what it is for.
         remaining: activations left as the publisher said last; None if that was never asked.
         blocked: whether the publisher has blocked it.
     """
@@ -34,7 +34,7 @@ class Candidate(NamedTuple):
     label: str
     kind: str
     pub: str
-    products: tuple[str, ...]
+    product: str
     remaining: int | None
     blocked: bool
 
@@ -61,7 +61,7 @@ class Plan(NamedTuple):
 
 def plan(keys: Iterable[Candidate], pub: str, product: str, need: int) -> Plan:
     """The keys for `need` machines that need one for a publisher's product."""
-    fitting = [one for one in keys if one.pub == pub and product in one.products and not one.blocked]
+    fitting = [one for one in keys if one.pub == pub and one.product == product and not one.blocked]
     maks = [one for one in fitting if one.kind == MAK]
     parts, rest = _of_maks([(one.remaining, one) for one in maks if one.remaining], need)
     for one in sorted(fitting, key=_name):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import inprocess
-from authority_process import Home, Serving
+from authority_process import Home, reachable
 from client.machine import FOREIGN, PARTS
 from world import PRODUCT
 
@@ -62,15 +62,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    home = Home(tmp_path_factory.mktemp("authority"))
-    home.set_up()
-    with Serving(home) as serving:
-        file = home.folder / "product.toml"
-        file.write_text(file.read_text() + f'[authority]\nurl = "{serving.url}"\n')
-        home.run("product", "add", str(file))
-        exported = home.folder / "cad.volact-product"
-        home.run("product", "export", PRODUCT, "-o", str(exported))
-        home.product = json.loads(exported.read_text())
+    with reachable(tmp_path_factory.mktemp("authority")) as home:
         yield home
 
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import authority_site
-from vamt.proxy.trips import Side, rows_of
+from vamt.proxy.trips import Side, Trip, rows_of
 from vamt.site import ADMINISTRATOR, OPERATOR, VIEWER, Site
 from volact import signing
 from volact.protocol.problems import DocumentRefused, Refused
-from volact.vamt import cil, receipts
-from world import PRODUCT, Machine, new_id
-
-if TYPE_CHECKING:
-    from vamt.proxy.trips import Trip
+from volact.vamt import cil, schema
+from volact.vamt.intake import Intake
+from volact.vamt.selecting import Selection
+from world import Machine, claims_of, new_id
 
 CODES = {"row-malformed", "row-repeated", "list-damaged", "list-foreign", "list-outdated", "document-refused"}
 
@@ -76,12 +74,9 @@ def nothing_wrong(trip: Trip, lid: str, granted: list[Any]) -> None:
 def forget(trip: Trip) -> None:
     """Back to the moment before anything came back."""
     with trip.inside.site.store.writing() as tx:
-        for table in (receipts.schema.confirmation, receipts.schema.list_row, receipts.schema.computer_list):
-            tx.execute(table.delete()) if table is receipts.schema.confirmation else None
-        tx.execute(receipts.schema.list_row.update().values(state="open", code="", answer=None))
-        tx.execute(
-            receipts.schema.computer_list.delete().where(receipts.schema.computer_list.c.direction != "out")
-        )
+        tx.execute(schema.confirmation.delete())
+        tx.execute(schema.list_row.update().values(state="open", code="", answer=None))
+        tx.execute(schema.computer_list.delete().where(schema.computer_list.c.direction != "out"))
 
 
 def test_any_byte_of_an_answer_flipped(trip: Trip) -> None:
@@ -189,7 +184,7 @@ def test_another_sites_list(trip: Trip) -> None:
     trip.pending.clear()
     other = trip.export(trip.authority.key(activations=9)).written.lid
     with trip.inside.site.store.writing() as tx:
-        row, whole = receipts.schema.list_row, receipts.schema.computer_list
+        row, whole = schema.list_row, schema.computer_list
         tx.execute(
             row.delete().where(
                 row.c.list.in_(whole.select().with_only_columns(whole.c.id).where(whole.c.lid == lid))
@@ -231,10 +226,36 @@ def test_a_question_that_a_newer_list_replaced(trip: Trip) -> None:
     assert (taken.older, trip.outside.states(taken)) == (True, ["dropped list-outdated", "new"])
 
 
-def trip_selection(*names: str) -> Any:
-    from volact.vamt.selecting import Selection
-
+def trip_selection(*names: str) -> Selection:
     return Selection(names)
+
+
+def test_only_a_later_list_replaces_a_question(trip: Trip) -> None:
+    """Of three lists the second comes last: what the first asked does not count against it."""
+    key = trip.authority.key()
+    trip.estate(2)
+    files = []
+    for name in ("pc0", "pc0", "pc1"):
+        trip.pending.pop(name, None)
+        trip.export(key, trip_selection(name))
+        files.append(trip.inside.file)
+    trip.outside.take(files[0])
+    trip.outside.take(files[2])
+    taken = trip.outside.take(files[1])
+    assert (taken.older, trip.outside.states(taken)) == (True, ["new"])
+
+
+@pytest.mark.parametrize(
+    "change", [{"fp": {"uuid": "A" * 11}}, {"prd": "com.example.other"}, {"sub": "A" * 43}]
+)
+def test_a_confirmation_that_does_not_answer_its_question(trip: Trip, change: dict[str, Any]) -> None:
+    """Signed by the publisher, and naming the question: what else it says must be the question's, too."""
+    lid, file, _ = one_answer(trip)
+    (row,) = rows_of(file)
+    claims = {**claims_of(row["answer"]["token"]), **change}
+    row["answer"]["token"] = trip.authority.keyring.issuer.sign("confirmation", claims)
+    taken = trip.inside.take(listed(trip.inside, [line(**row)], signing.generate(), ref=lid))
+    assert trip.inside.states(taken) == ["dropped document-refused", "open"]
 
 
 def test_writers(trip: Trip) -> None:
@@ -258,8 +279,6 @@ def test_a_publisher_that_is_not_known(trip: Trip, tmp_path: Any, databases: Any
     trip.estate(1)
     trip.export(key)
     stranger = Site(databases.sqlite(tmp_path / "stranger.db"))
-    from volact.vamt.intake import Intake
-
     with pytest.raises(Refused) as caught:
         Intake(stranger.vamt.office, stranger.signer.kid).import_(OPERATOR, io.BytesIO(trip.inside.file))
     stranger.close()
@@ -334,8 +353,6 @@ def test_an_answer_for_another_row(trip: Trip) -> None:
     assert trip.inside.states(taken) == ["answered", "answered"]
     _, found = trip.inside.proxy.receipt(VIEWER, lid)
     for item, _ in found:
-        from vamt.proxy.trips import claims_of
-
         assert item.answer is not None
         assert claims_of(item.answer["token"])["req"] == item.jti
     assert granted
@@ -370,8 +387,6 @@ def test_a_lab_list_and_another(trip: Trip) -> None:
 
 @pytest.fixture(scope="module")
 def _shared(tmp_path_factory: pytest.TempPathFactory, databases: Any, authorities: Any) -> Any:
-    from vamt.proxy.trips import Trip
-
     made = Trip(tmp_path_factory.mktemp("shared"), databases, authorities)
     yield made, one_answer(made, 2)
     made.close()
@@ -396,6 +411,3 @@ def test_any_mutation(_shared: Any, edits: list[tuple[int, int, bytes]]) -> None
         assert {one.refusal.code for one in taken.outcomes if one.refusal} <= CODES
     nothing_wrong(trip, lid, granted)
     forget(trip)
-
-
-__all__ = ["PRODUCT", "authority_site"]

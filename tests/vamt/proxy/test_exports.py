@@ -8,7 +8,7 @@ import json
 import sys
 from typing import Any
 
-import openpyxl
+import openpyxl  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -107,7 +107,7 @@ def test_numbers_lists_and_nothing() -> None:
 
 
 def test_json_is_as_it_is() -> None:
-    rows = [{"name": "=1+1", "n": 1}, {"name": "ü", "n": None}]
+    rows: list[dict[str, Any]] = [{"name": "=1+1", "n": 1}, {"name": "ü", "n": None}]
     out = io.BytesIO()
     assert exports.write("json", ("name",), rows, out) == 2
     assert json.loads(out.getvalue()) == rows

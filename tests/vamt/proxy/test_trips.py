@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
+
 import pytest
 
 from vamt.proxy.trips import ALL, Trip, rows_of
 from vamt.site import OPERATOR, VIEWER
+from volact.authority import statuslist
 from volact.protocol import ids
 from volact.protocol.problems import DocumentRefused, Refusal, Refused, Unreachable
 from volact.vamt import receipts
@@ -263,6 +266,26 @@ def test_the_status_list_travels_on_the_medium(trip: Trip) -> None:
         trip.inside.acquiring.take_status(OPERATOR, data + b"x\n")
     assert trip.inside.acquiring.status_file(VIEWER, trip.pub) == data
     assert lid
+
+
+def test_an_older_status_list_changes_nothing(trip: Trip) -> None:
+    """PROTOCOL 7: a later pair replaces an earlier one, never the other way."""
+    key = trip.authority.key()
+    trip.estate(1)
+    lid, _ = trip.round_trip(key)
+    old = trip.outside.acquiring.status_file(VIEWER, trip.pub)
+    trip.authority.office.block_key(key.label, everything=True)
+    trip.authority.clock.pass_(100)
+    with trip.authority.store.writing() as tx:
+        statuslist.renew(tx, trip.authority.keyring, secrets.token_bytes, trip.authority.clock.now())
+    trip.acquire(lid)
+    new = trip.outside.acquiring.status_file(VIEWER, trip.pub)
+    assert old
+    assert new
+    assert old != new
+    for data in (old, new, old):
+        trip.inside.acquiring.take_status(OPERATOR, data)
+    assert trip.inside.acquiring.status_file(VIEWER, trip.pub) == new
 
 
 def test_who_may_do_it(trip: Trip) -> None:

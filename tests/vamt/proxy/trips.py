@@ -119,7 +119,8 @@ class Trip:
         self.applied: dict[str, Any] = {}
 
     def close(self) -> None:
-        for one in (self.authority, *self.sites):
+        self.authority.close()
+        for one in self.sites:
             one.close()
 
     def estate(self, count: int) -> None:
