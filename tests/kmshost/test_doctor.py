@@ -129,7 +129,7 @@ def record(opened: Opened, cmid: str, **more: object) -> dict[str, object]:
     now = opened.clock.now()
     return {
         "cmid": cmid, "prd": "p", "grp": "publisher", "server": False, "first": now, "last": now,
-        "expires": now + 1, "fp": "{}", "state": 1, "minutes": 0, "virtual": False, "address": "",
+        "expires": now + DAY, "fp": "{}", "state": 1, "minutes": 0, "virtual": False, "address": "",
         "outcome": "ok", "renewals": 0, **more,
     }  # fmt: skip
 
