@@ -49,6 +49,6 @@ async def run(words: Sequence[str], stdin: bytes = b"") -> Ran:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # with what it started
-            await process.wait()
-        # What nobody read would keep the pipes open.
+        # What nobody read would keep the pipes open, and whoever waits for the end waits for them.
         process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no public word for it
+        await process.wait()
