@@ -9,16 +9,12 @@ Tests that use one are marked `sockets`.
 
 import base64
 import contextlib
-import os
 import shutil
 import socket
-import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import dns.exception
@@ -30,11 +26,9 @@ import dns.query
 import dns.rcode
 import dns.rdatatype
 import dns.tsig
-import pytest
 
-LOOPBACK = "127.0.0.1"
-TIMEOUT = 20
-"""Seconds that a start or a stop may take on a busy machine; it takes a tenth."""
+from programs import LOOPBACK, TIMEOUT, Program, installed
+
 _POLL_SECONDS = 0.1
 
 
@@ -80,7 +74,7 @@ def free_port() -> int:
                 return port
 
 
-class NameServer:
+class NameServer(Program):
     """A real server in a folder of its own; use as a context, or `start` and `close`.
 
     `zones` are texts of a zone file, each record relative to its zone; SOA, NS and a TTL of 60 s are added.
@@ -93,19 +87,13 @@ class NameServer:
         self.zones = {name.rstrip("."): text for name, text in zones.items()}
         self.keys = list(keys)
         self.port = 0
-        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        found = shutil.which(self.program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-        if found is None:
-            reason = f"{self.program} is not installed (Debian: {self.package})"
-            if os.environ.get("CI") == "true":
-                pytest.fail(reason)
-            pytest.skip(reason)
+        found = installed(self.program, self.package)
         self.folder = Path(tempfile.mkdtemp(prefix="vdns"))
         try:
             # A copy: a desktop's AppArmor lets the installed program read its own folders only.
-            self._program = shutil.copy(found, self.folder / self.program)
+            self._program = str(shutil.copy(found, self.folder / self.program))
             self.port = free_port()
             self._write()
             self.start()
@@ -114,11 +102,6 @@ class NameServer:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     @property
     def address(self) -> str:
         """HOST:PORT."""
@@ -126,40 +109,7 @@ class NameServer:
 
     def start(self) -> None:
         """Start it, or start it again with the zones as they were when it stopped, and wait until it answers."""
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [self._program, *self._arguments()],
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        until = time.monotonic() + TIMEOUT
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError(f"{self.program} does not start:\n{self.log()}")
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        """End it; its port refuses then."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(TIMEOUT)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(TIMEOUT)
-        self._process = None
-
-    def close(self) -> None:
-        """End it and remove its folder."""
-        self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def log(self) -> str:
-        """What it has said so far."""
-        return (self.folder / "log").read_text(errors="replace")
+        self.run([self._program, *self._arguments()], self._answers)
 
     def query(self, name: str, rdtype: str, timeout: float = TIMEOUT) -> list[str]:
         """What it serves there, as sorted texts; an empty list for nothing at all."""

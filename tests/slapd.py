@@ -7,21 +7,15 @@ It serves LDAP, with StartTLS, and LDAPS. Tests that use one are marked `sockets
 """
 
 import base64
-import contextlib
-import os
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-import pytest
-
-from nameservers import LOOPBACK, TIMEOUT, free_port
+from nameservers import free_port
+from programs import LOOPBACK, TIMEOUT, Program, installed, listens
 from volact import certificate
 
 BASE = "dc=corp,dc=test"
@@ -75,7 +69,7 @@ _PEOPLE = [
 ]
 
 
-class Slapd:
+class Slapd(Program):
     """A real server; use as a context.
 
     A reader may see the machines, a stranger nothing, the administrator everything; PASSWORD is that of all three.
@@ -83,30 +77,19 @@ class Slapd:
 
     def __init__(self, entries: Sequence[Entry], size_limit: str = "unlimited") -> None:
         self._entries, self._size_limit = entries, size_limit
-        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        found = shutil.which("slapd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-        if found is None:
-            reason = "slapd is not installed (Debian: slapd)"
-            if os.environ.get("CI") == "true":
-                pytest.fail(reason)
-            pytest.skip(reason)
+        found = installed("slapd", "slapd")
         self.folder = Path(tempfile.mkdtemp(prefix="vldap"))
         try:
             # A copy: a desktop's AppArmor lets the installed program read its own folders only.
-            self._program = shutil.copy(found, self.folder / "slapd")
+            self._program = str(shutil.copy(found, self.folder / "slapd"))
             self._write()
             self._start()
         except BaseException:
             self.close()
             raise
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def plain(self) -> str:
@@ -122,22 +105,6 @@ class Slapd:
     def ca_file(self) -> Path:
         """The certificate that proves it."""
         return self.folder / "tls" / "certificate.pem"
-
-    def log(self) -> str:
-        """What it has said so far."""
-        return (self.folder / "log").read_text(errors="replace")
-
-    def close(self) -> None:
-        """End it and remove its folder."""
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(TIMEOUT)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait(TIMEOUT)
-            self._process = None
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write(self) -> None:
         certificate.make(self.folder / "tls", LOOPBACK)
@@ -166,22 +133,5 @@ class Slapd:
     def _start(self) -> None:
         self._port, self._secure_port = free_port(), free_port()
         listening = f"ldap://{LOOPBACK}:{self._port} ldaps://{LOOPBACK}:{self._secure_port}"
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [self._program, "-d", "0", "-f", str(self.folder / "conf"), "-h", listening],
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        until = time.monotonic() + TIMEOUT
-        while not all(_listens(port) for port in (self._port, self._secure_port)):
-            if self._process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError(f"slapd does not start:\n{self.log()}")
-            time.sleep(0.01)
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), TIMEOUT):
-        return True
-    return False
+        words = [self._program, "-d", "0", "-f", str(self.folder / "conf"), "-h", listening]
+        self.run(words, lambda: all(listens(port) for port in (self._port, self._secure_port)))

@@ -8,20 +8,15 @@ A throw-away user is needed only where this user has no shell or a locked passwo
 the tests then skip (or fail in CI). Tests that use one are marked `sockets`.
 """
 
-import contextlib
 import getpass
 import os
 import shutil
-import socket
 import subprocess
-import time
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-import pytest
-
-from nameservers import LOOPBACK, TIMEOUT, free_port
+from nameservers import free_port
+from programs import LOOPBACK, TIMEOUT, Program, installed, listens
 from volact.vamt.collecting.targets import Login, Target
 
 _SEPARATION = Path("/run/sshd")
@@ -42,13 +37,12 @@ SetEnv {environment}
 """
 
 
-class Sshd:
+class Sshd(Program):
     """A real server; use as a context."""
 
     def __init__(self, folder: Path, *, more: str = "", **environ: str) -> None:
         """Keep its files in `folder`, which is made; `more` are further lines of its configuration."""
         self.folder, self._more, self._environ = folder, more, environ
-        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         program = _program()
@@ -60,24 +54,8 @@ class Sshd:
         self._write_conf()
         if os.getuid() == 0:
             _SEPARATION.mkdir(mode=0o755, exist_ok=True)  # its own check; a service manager makes it else
-        with (self.folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [program, "-D", "-e", "-f", str(self.folder / "conf")],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            self._wait()
-        except BaseException:
-            self.close()
-            raise
+        self.run([program, "-D", "-e", "-f", str(self.folder / "conf")], lambda: listens(self.port))
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def host_key(self) -> str:
@@ -94,10 +72,6 @@ class Sshd:
         """Who is let in."""
         return Login(user=getpass.getuser(), key=(self.folder / "user_key").read_text())
 
-    def log(self) -> str:
-        """What it has said so far."""
-        return (self.folder / "log").read_text(errors="replace")
-
     def let_in(self, line: str) -> None:
         """Replace who is let in by a line of authorized_keys."""
         (self.folder / "authorized_keys").write_text(line + "\n")
@@ -110,11 +84,8 @@ class Sshd:
         self.__enter__()
 
     def close(self) -> None:
-        """End it."""
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(TIMEOUT)
-            self._process = None
+        """End it; its folder stays, for it may come back."""
+        self.stop()
 
     def _write_conf(self) -> None:
         environment = " ".join(f'"{name}={value}"' for name, value in self._environ.items()) or "NONE=1"
@@ -122,16 +93,6 @@ class Sshd:
             address=LOOPBACK, port=self.port, folder=self.folder, environment=environment, more=self._more
         )
         (self.folder / "conf").write_text(conf)
-
-    def _wait(self) -> None:
-        assert self._process is not None
-        until = time.monotonic() + TIMEOUT
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, self.port), TIMEOUT):
-                return
-            if self._process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError(f"sshd does not start:\n{self.log()}")
-            time.sleep(0.01)
 
 
 def _keygen(*words: str) -> None:
@@ -142,10 +103,5 @@ def _keygen(*words: str) -> None:
 
 def _program() -> str:
     """The whole path of sshd, which starts itself anew by it."""
-    found = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if found is None or shutil.which("ssh-keygen") is None:
-        reason = "sshd is not installed (Debian: openssh-server)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
+    installed("ssh-keygen", "openssh-client")
+    return installed("sshd", "openssh-server")

@@ -10,6 +10,7 @@ import pytest
 import nameservers
 from kmshost.publishing_host import DAY, FOREIGN, HOUR, KEYS, OWN, SRV, VETERAN, ZONE, Host
 from nameservers import Key, Knot, Named, NameServer, Scripted
+from programs import LOOPBACK
 from volact.kmshost import nameserver, publishing
 from volact.kmshost.dnsrecords import Whereabouts
 from volact.kmshost.nameserver import Deadline, Server
@@ -300,7 +301,7 @@ def test_a_domain_below_the_zones_apex_and_the_primary_that_the_zone_names_are_f
 
         def resolver() -> dns.resolver.Resolver:
             found = dns.resolver.Resolver(configure=False)
-            found.nameservers, found.port = [nameservers.LOOPBACK], server.port
+            found.nameservers, found.port = [LOOPBACK], server.port
             return found
 
         host = make_host()

@@ -17,7 +17,8 @@ from authority_process import Home as Publisher
 from authority_process import Serving
 from client.machine import PARTS
 from kmshost_process import Home, Host, wait_until
-from nameservers import LOOPBACK, Key, Named
+from nameservers import Key, Named
+from programs import LOOPBACK
 from transcribing import FOLDER, Transcript
 from volact import children, slmgr
 from volact.lab.handclock import HandClock

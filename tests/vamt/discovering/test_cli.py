@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from nameservers import LOOPBACK, Key, free_port
+from nameservers import Key, free_port
+from programs import LOOPBACK
 from slapd import MACHINES, PASSWORD, READER, Entry, Slapd
 from vamt.discovering.primary import Primary
 from vamt.discovering.test_knownhosts import A

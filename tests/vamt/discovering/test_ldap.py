@@ -9,7 +9,8 @@ from typing import Any, Self
 
 import pytest
 
-from nameservers import LOOPBACK, free_port
+from nameservers import free_port
+from programs import LOOPBACK
 from slapd import BASE, MACHINES, PASSWORD, READER, STRANGER, Entry, Slapd
 from volact import certificate
 from volact.protocol.problems import Refused, Unreachable, UsageError

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import dns.message
 import pytest
 
-from nameservers import LOOPBACK, Answer, Named, Scripted, cut, failing, free_port, relay, reply, silent
+from nameservers import Answer, Named, Scripted, cut, failing, free_port, relay, reply, silent
+from programs import LOOPBACK
 from vamt.discovering.primary import Primary
 from volact.protocol.problems import Refused, Unreachable
 from volact.vamt.discovering import ranges, walking

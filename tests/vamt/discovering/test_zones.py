@@ -10,7 +10,8 @@ import dns.rrset
 import dns.tsig
 import pytest
 
-from nameservers import LOOPBACK, Key, Named, Scripted, failing, free_port, relay, reply, silent
+from nameservers import Key, Named, Scripted, failing, free_port, relay, reply, silent
+from programs import LOOPBACK
 from vamt.discovering.primary import Primary
 from volact.protocol.problems import Refused, Unreachable, UsageError
 from volact.vamt.discovering import zones
