@@ -55,6 +55,20 @@ def test_a_confirmation_can_be_pasted_or_come_on_standard_input(
     assert (said.code, said.json["state"]) == (0, 1)
 
 
+@pytest.mark.parametrize(("more", "is_read"), [(-1, True), (0, True), (1, False), (3_000_000, False)])
+def test_standard_input_is_read_no_further_than_a_file_may_be_long(
+    terminal: Terminal, more: int, is_read: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal.installed()
+    given = io.StringIO("x" * (1024 * 1024 + more))
+    monkeypatch.setattr("sys.stdin", given)
+    said = terminal.slmgr("/atp", "-", "--json")
+    too_long = (4, "data-broken", "Standard input is larger than 1048576 bytes.")
+    assert ((said.code, said.json["code"], said.json["detail"]) != too_long) is is_read
+    assert said.code != 0
+    assert given.tell() <= 1024 * 1024 + 1
+
+
 def test_every_switch_answers_in_json(terminal: Terminal) -> None:
     terminal.installed()
     key = terminal.publisher.key().text()

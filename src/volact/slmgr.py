@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from volact import config, console
 from volact.client import cli, reporting
-from volact.client.folder import read_file
+from volact.client.folder import LARGEST, read_file
 from volact.console import DONE, USAGE, Console
 from volact.files import write_durably
 from volact.protocol import jws, keys, qr
@@ -364,10 +364,14 @@ def _confirmation(word: str) -> bytes:
 
 
 def _standard_input() -> bytes:
+    """All of it, no longer than a file may be."""
     try:
-        return sys.stdin.read().encode("utf-8", "replace")
+        given = sys.stdin.read(LARGEST + 1).encode("utf-8", "replace")
     except UnicodeDecodeError:
         raise BrokenData("Standard input is not text.", "not-readable") from None
+    if len(given) > LARGEST:
+        raise BrokenData(f"Standard input is larger than {LARGEST} bytes.")
+    return given
 
 
 def _rearm(out: Console, _words: list[str], product: str | None) -> None:

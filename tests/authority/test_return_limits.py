@@ -11,8 +11,10 @@ import sqlalchemy as sa
 from authority_site import Site
 from volact.authority import schema
 from volact.authority.authority import Authority
+from volact.config import AuthoritySettings
+from volact.protocol.keys import ProductKey
 from volact.protocol.problems import Refusal
-from world import DAY, NOW, claims_of, facts
+from world import DAY, NOW, Machine, claims_of, facts, new_id
 
 YEAR = 365 * DAY
 
@@ -119,6 +121,48 @@ def test_a_top_up_brings_more_returns(site: Site) -> None:
     site.office.raise_key(key.label, 30)
     assert site.give_back(machines[2][0], key, machines[2][1])["act"]
     assert site.give_back(machines[3][0], key, machines[3][1]) == "returns-used-up"
+
+
+# --- speed ------------------------------------------------------------------------------------------------------
+
+
+def _slow(site: Site, bundle: dict[str, Any], **more: Any) -> str:
+    answer = site.ask_one(bundle, **more)
+    return answer.code if isinstance(answer, Refusal) else ""
+
+
+def test_what_does_not_prove_the_key_takes_nothing_of_its_speed(make_site: Callable[..., Site]) -> None:
+    """Whoever knows a key's thumbprint, which each confirmation shows, can sign a return or an extension of it."""
+    site = make_site(settings=AuthoritySettings(key_rate=60, key_burst=4, source_rate=30, source_burst=3))
+    site.product()
+    key, hosts = site.key("mak", 100), site.key("kms-host")
+    holder, ref, _ = site.activated(key)
+    for source in ("192.0.2.1", "192.0.2.2"):
+        for _ in range(3):
+            stranger = site.machine()
+            assert (
+                _slow(site, stranger.request(key, "return", ref=ref), address=source) == "nothing-to-return"
+            )
+            extending = _extension(stranger, hosts)
+            assert _slow(site, extending, address=source) == "delegation-unknown"
+        for bundle in (site.machine().request(key, "return", ref=ref), _extension(site.machine(), hosts)):
+            answer = site.ask_one(bundle, address=source)
+            assert (code(answer), dict(answer.extra)) == ("too-many-requests", {"retry_after": 2})
+        assert site.activate(site.machine(), key, address=source)["act"]
+    assert _slow(site, holder.request(key, "return", ref=ref), address="192.0.2.3") == ""
+    assert _slow(site, site.machine().request(key), address="192.0.2.3") == ""
+    assert _slow(site, site.machine().request(key), address="192.0.2.3") == "too-many-requests", (
+        "four at once"
+    )
+    site.clock.pass_(2)
+    again = site.machine().request(key, "return", now=site.clock.now(), ref=ref)
+    assert _slow(site, again, address="192.0.2.1") == "nothing-to-return"
+    assert _slow(site, holder.request(key, "return", ref=ref), address="file") == "activation-returned"
+
+
+def _extension(host: Machine, key: ProductKey) -> dict[str, Any]:
+    ref = new_id()
+    return host.request(key, "extend", ref=ref) | {"usage": host.usage(ref)}
 
 
 # --- in one batch, at once, cut short ---------------------------------------------------------------------------

@@ -152,7 +152,7 @@ def test_a_product_s_grant_serves_no_other_product(machine: Machine) -> None:
 
 def test_a_store_of_a_newer_version_says_so(machine: Machine) -> None:
     signer, state = machine.store.state(machine.publisher.pub) or pytest.fail("it has no state")
-    payload = jws.write_json({**json.loads(state.payload()), "v": 5, "more": 1})
+    payload = jws.write_json({**json.loads(state.payload()), "v": 6, "more": 1})
     bundle = {"token": signer.sign_payload(NAME, payload), "jwk": signer.jwk.members()}
     machine.file("state.json").write_bytes(jws.write_json(bundle))
     assert checked(machine)[:2] == (0, "store-newer")
@@ -171,7 +171,7 @@ def test_a_state_that_the_version_before_leases_wrote_is_read(machine: Machine) 
     machine.file("state.json").write_bytes(jws.write_json(bundle))
     assert checked(machine).licensed
     machine.client.activate()
-    assert json.loads(machine.store.state(machine.publisher.pub)[1].payload())["v"] == 4  # type: ignore[index]
+    assert json.loads(machine.store.state(machine.publisher.pub)[1].payload())["v"] == 5  # type: ignore[index]
 
 
 def test_a_state_that_the_version_before_returns_wrote_is_read(machine: Machine) -> None:
@@ -186,7 +186,19 @@ def test_a_state_that_the_version_before_returns_wrote_is_read(machine: Machine)
 
 
 @pytest.mark.parametrize(
-    "returned", ["a", [], ["a", "b"], ["a", "b", "1"], ["a", 1, 1], [1, "b", 1], {"a": 1}]
+    "returned",
+    [
+        "a",
+        0,
+        ["a"],
+        [[]],
+        [["a", "b"]],
+        [["a", "b", "1"]],
+        [["a", 1, 1]],
+        [[1, "b", 1]],
+        ["a", "b", 1],
+        {"a": 1},
+    ],
 )
 def test_a_state_with_a_broken_return_is_damaged(machine: Machine, returned: object) -> None:
     signer, state = machine.store.state(machine.publisher.pub) or pytest.fail("it has no state")

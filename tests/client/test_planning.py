@@ -373,3 +373,38 @@ def test_a_suspend_shows_in_two_clocks_and_a_network_in_its_routes(
 )
 def test_a_change_wakes_at_most_once_a_minute(last: float | None, may: bool) -> None:
     assert may_wake(last, 1060.0) is may
+
+
+@pytest.mark.parametrize("way", [KEY, NOBODY])
+@pytest.mark.parametrize("situation", [GRANTED, GRANTED._replace(hardware=machine.CHANGED, changed=EPOCH)])
+@pytest.mark.parametrize(
+    ("next_try", "failed", "moment", "action"),
+    [
+        (None, "", "", "return"),
+        (EPOCH - 1, "busy", "", "return"),
+        (EPOCH, "busy", "", "return"),
+        (EPOCH + 1, "busy", "", "wait"),
+        (EPOCH + int(7.7 * DAY), "busy", "", "wait"),
+        (EPOCH + int(7.7 * DAY) + 1, "busy", "", "return"),
+        (EPOCH + 1, "busy", "start", "return"),
+        (EPOCH + 1, "busy", "woken", "wait"),
+        (EPOCH + 1, "authority-unreachable", "woken", "return"),
+        (EPOCH + 1, "authority-unreachable", "", "wait"),
+    ],
+)
+def test_a_return_that_waits_comes_before_all_else_when_its_time_has_come(
+    way: str, situation: Situation, next_try: int | None, failed: str, moment: str, action: str
+) -> None:
+    """M6: the authority may have given the seat to another machine."""
+    found = standing(situation, Policy(), EPOCH)
+    asks = Asking(way, USUAL, next_try, failed, returning=True)
+    done = next_action(
+        found, Policy(), EPOCH, asks, list_checked=EPOCH, at_start=moment == "start", woken=moment == "woken"
+    )
+    assert done == Action(action, next_try if action == "wait" else None)
+
+
+def test_while_a_return_waits_the_daily_list_is_fetched() -> None:
+    found, policy = standing(GRANTED, Policy(), EPOCH), Policy(status_check=True)
+    asks = Asking(KEY, USUAL, EPOCH + 1, "busy", returning=True)
+    assert next_action(found, policy, EPOCH, asks, list_checked=None) == Action("fetch-status")

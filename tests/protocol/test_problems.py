@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from volact.protocol import problems
-from volact.protocol import codes, vamtcodes
+from volact.protocol import codes, problems, vamtcodes
 from volact.protocol.problems import PROBLEMS, DocumentRefused, Refusal, VolactError
 
 

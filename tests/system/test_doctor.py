@@ -21,6 +21,7 @@ from client.publisher import Publisher
 from kmshost_process import Home, Host
 from nameservers import Key, Named
 from polling import until
+from programs import LOOPBACK
 from world import PRODUCT
 
 pytestmark = pytest.mark.sockets
@@ -98,7 +99,7 @@ class Network:
 
     def ask(self, bind: Named) -> None:
         (self.folder / "resolv.conf").write_text(
-            f"nameserver {nameservers.LOOPBACK}\nport {bind.port}\nsearch {ZONE}\n"
+            f"nameserver {LOOPBACK}\nport {bind.port}\nsearch {ZONE}\n"
         )
         key = self.folder / "key"
         key.write_text(KEY.text())
@@ -221,7 +222,7 @@ def _silent_port() -> Iterator[int]:
     """A port that answers nobody: its queue is full and nothing is taken out of it."""
     with ExitStack() as stack:
         listener = stack.enter_context(closing(socket.socket()))
-        listener.bind((nameservers.LOOPBACK, 0))
+        listener.bind((LOOPBACK, 0))
         listener.listen(0)
         for _ in range(2):
             waiting = stack.enter_context(closing(socket.socket()))

@@ -31,6 +31,8 @@ _DECOY = ec.derive_private_key(1, ec.SECP256R1()).public_key()
 
 _PROVED_BY = {"extend": "host", "return": "activate"}
 """An operation without a proof -> the one whose kind of key it is about."""
+UNPROVED = frozenset(_PROVED_BY)
+"""Operations that name a key and do not prove it."""
 
 
 class Sent(NamedTuple):

@@ -88,7 +88,8 @@ class Authority:
     def _limited(self, asked: Asked, now: int) -> Asked | Refusal:
         if asked.address == orders.BY_FILE:
             return asked
-        return self._speed.limit(asked.key.id, asked.source, now) or asked
+        limit = self._speed.limit_unproved if asked.op in asks.UNPROVED else self._speed.limit
+        return limit(asked.key.id, asked.source, now) or asked
 
     def _find_key(self, thumbprint: str) -> KeyAndPublic | None:
         known = self._known_keys.get(thumbprint)

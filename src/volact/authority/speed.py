@@ -1,4 +1,9 @@
-"""Limits of speed per key, and per key and source (M10, T4), as the settings say."""
+"""Limits of speed per key, and per key and source (M10, T4), as the settings say.
+
+What carries no proof of the key (``return``, ``extend``) can be signed by anybody who knows the key's thumbprint, so it
+takes nothing from the key's rate, nor from what its source may ask with the key: it has a bucket of its own, as large
+as a source's, for each key and source.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +24,7 @@ class Speed:
         """Limit as the settings say; raises like `use`."""
         self._keys: Buckets[int] = Buckets(0, 0)
         self._sources: Buckets[tuple[int, str]] = Buckets(0, 0)
+        self._unproved: Buckets[tuple[int, str]] = Buckets(0, 0)
         self.use(settings)
 
     def use(self, settings: AuthoritySettings) -> None:
@@ -32,6 +38,15 @@ class Speed:
                 raise SettingInvalid(f"The setting {name} must be 0 (no limit) or more.")
         self._keys.limit(settings.key_rate, settings.key_burst)
         self._sources.limit(settings.source_rate, settings.source_burst)
+        self._unproved.limit(settings.source_rate, settings.source_burst)
+
+    def limit_unproved(self, key: int, source: str, now: int) -> Refusal | None:
+        """Take one ask that names a key and does not prove it out of its own bucket, or say how long to wait."""
+        bucket, wait = self._unproved.look((key, source), now)
+        if wait:
+            return _wait(wait)
+        self._unproved.keep((key, source), bucket)
+        return None
 
     def limit(self, key: int, source: str, now: int) -> Refusal | None:
         """Take one ask of a key from a source out of both buckets, or say how long to wait."""

@@ -131,7 +131,7 @@ def is_given_back(record: Record, held: Granted | None) -> bool:
     """
     if not record.given_back or held is None:
         return record.given_back
-    return record.returned is not None and held.document.jti == record.returned[1]
+    return bool(record.returned) and held.document.jti == record.returned[-1][1]
 
 
 def lease_end(record: Record, lease: Granted, policy: Policy) -> int:

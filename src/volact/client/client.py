@@ -277,7 +277,8 @@ class Client:
     def _stands(self, here: Installation, product: str) -> bool:
         """Whether there is nothing to ask for: the installed key's own activation is in force.
 
-        Or it is blocked and the key was dropped after it: then only the status list can say otherwise.
+        Or it is blocked and the key was dropped after it: then only the status list can say otherwise. What stands and
+        cannot be returned, since the authority knows a newer confirmation, is asked for anew: that is not counted.
         """
         grant, label = here.grant(product), self.store.label(here.pub, product)
         if grant is None:
@@ -285,6 +286,8 @@ class Client:
         standing = here.standing(product)
         if standing.reason.startswith("blocked"):
             return self.store.key(here.pub, product) is None
+        if here.record(product).superseded == grant.document.jti:
+            return False
         return standing.licensed and (label is None or label.key == grant.document["key"])
 
     def question(self, product: str | None = None) -> Question:

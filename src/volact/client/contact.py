@@ -197,11 +197,11 @@ def take_up(here: Installation, granted: Granted, *, answers: bool) -> None:
 
 
 def _was_given_back(record: Record, document: Document) -> bool:
-    """Whether a confirmation is the one that was given back last, or an older one of the same activation."""
-    if record.returned is None:
-        return False
-    act, confirmation, signed = record.returned
-    return document["act"] == act and (document.jti == confirmation or document.iat < signed)
+    """Whether a confirmation is one that was given back, or of the same activation and no newer.
+
+    Not those of a later second: by file an activation may stand although it was promised, and is confirmed anew.
+    """
+    return any(document["act"] == act and document.iat <= signed for act, _, signed in record.returned)
 
 
 def fetch_status(here: Installation, product: str) -> bool:

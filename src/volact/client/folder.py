@@ -40,7 +40,7 @@ MENDS = {
 }
 """What helps against a damaged file, by its name."""
 _MOST_REMEMBERED = 64
-_LARGEST = 1024 * 1024
+LARGEST = 1024 * 1024
 _BLOCK = 64 * 1024
 
 _remembered: dict[str, tuple[bytes, str, Any]] = {}
@@ -167,14 +167,14 @@ def read_file(path: str) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            while (part := os.read(descriptor, _BLOCK)) and len(data) <= _LARGEST:
+            while (part := os.read(descriptor, _BLOCK)) and len(data) <= LARGEST:
                 data += part
         finally:
             os.close(descriptor)
     except OSError as error:
         raise BrokenData(f"{path}: {error.strerror}.", "not-readable") from None
-    if len(data) > _LARGEST:
-        raise BrokenData(f"{path} is larger than {_LARGEST} bytes.")
+    if len(data) > LARGEST:
+        raise BrokenData(f"{path} is larger than {LARGEST} bytes.")
     return data
 
 

@@ -15,6 +15,8 @@
   nobody has renewed them for long. All others come at their planned moment, and if that has passed while the machine
   was off, within a retry interval: a building whose power comes back is no storm for its host.
 - Where no next try could be written down (a full disk), the service rests in memory for the retry interval.
+- An online return whose answer did not come is sent again at the retry interval, at a start, and in another network,
+  before anything else: until its receipt is here the machine may use a seat that is another's (M6).
 - A moment further off than anything that is ever planned was planned by a clock that was wrong, and holds
   nothing up (F17).
 """
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from volact.client.timekeeping import Reading
     from volact.protocol.policy import Policy
 
-ACTIVATE, FETCH_STATUS, WAIT, NOTHING = "activate", "fetch-status", "wait", "nothing"
+ACTIVATE, RETURN, FETCH_STATUS, WAIT, NOTHING = "activate", "return", "fetch-status", "wait", "nothing"
 KEY, HOST, NOBODY = "key", "host", ""
 """Whom a product asks: the authority with its key, a KMS host, or nobody (its key was dropped, or never was here)."""
 
@@ -52,7 +54,7 @@ PLACES = 1_000_000
 
 
 class Action(NamedTuple):
-    """What `run` does next: ``activate``, ``fetch-status``, ``wait`` until a moment, or ``nothing``."""
+    """What `run` does next: ``activate``, ``return``, ``fetch-status``, ``wait`` until a moment, or ``nothing``."""
 
     name: str
     until: int | None = None
@@ -75,6 +77,7 @@ class Asking(NamedTuple):
         failed: the code of the last try; empty after a success or before the first.
         heard: when a KMS host granted last.
         doubtful: whether the clock came in doubt since then (PROTOCOL section 8: renew at once).
+        returning: whether an online return waits for its answer; then the last try may have been one of it.
     """
 
     way: str
@@ -83,6 +86,7 @@ class Asking(NamedTuple):
     failed: str = ""
     heard: int | None = None
     doubtful: bool = False
+    returning: bool = False
 
 
 _TO_ACTIVATE = (
@@ -106,11 +110,14 @@ def next_action(
     at_start: bool = False,
     woken: bool = False,
 ) -> Action:
-    """What is due: an activation or renewal; else, if the policy says so, the publisher's list.
+    """What is due: a return that waits, an activation or renewal; else, if the policy says so, the publisher's list.
 
     What was given back is not activated again by itself, what is blocked not with its key. `at_start` tries at once what
     is not licensed; `woken` (resumed, or in another network) what is in need and did not reach its server.
     """
+    sent_again = _sent_again(now, asking, at_start=at_start, woken=woken)
+    if sent_again is not None and sent_again <= now:
+        return Action(RETURN)
     planned = _planned(found, now, asking, at_start=at_start, woken=woken)
     if planned is not None:
         return Action(WAIT, planned) if planned > now else Action(ACTIVATE)
@@ -118,7 +125,17 @@ def next_action(
         if list_checked is None or not now - STATUS_CHECK_EVERY < list_checked <= now:
             return Action(FETCH_STATUS)
         return Action(WAIT, list_checked + STATUS_CHECK_EVERY)
-    return Action(NOTHING)
+    return Action(NOTHING) if sent_again is None else Action(WAIT, sent_again)
+
+
+def _sent_again(now: int, asking: Asking, *, at_start: bool, woken: bool) -> int | None:
+    """When a return that waits is sent again, `now` for at once; None if there is none."""
+    if not asking.returning:
+        return None
+    planned = asking.next_try
+    if planned is None or at_start or (woken and asking.failed in UNREACHED):
+        return now
+    return planned if planned <= now + spread(asking.intervals.renewal, 1) else now
 
 
 def _planned(found: Licence, now: int, asking: Asking, *, at_start: bool, woken: bool) -> int | None:

@@ -321,7 +321,7 @@ def _host_details(kms: Kms) -> Iterator[str]:
 
 
 _RETURNS = {
-    False: "not answered yet; `volact client return` sends the same again",
+    False: "not answered yet; the service sends the same again, `volact client return` does so at once",
     True: "promised by file; `volact client return --file FILE` writes the same again",
 }
 _WHOSE = {"host": "told by the KMS host", "own": "set on this machine", "product": "the product's"}

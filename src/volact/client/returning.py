@@ -1,7 +1,9 @@
 """Giving an activation back (M6; PROTOCOL sections 2 and 7; section 5, row 13).
 
-Online nothing changes until the receipt is here: the return is stored before it is sent, and until it is answered the
-same bytes are sent again. Then the machine stops: the state is written, and only after it the confirmation goes.
+Online nothing changes until the receipt is here: the return is stored before it is sent, and until it is answered, or
+refused for good, the same bytes are sent again: by the command, and by the service at the retry interval, so that a
+lost receipt leaves no machine licensed whose seat is another's. Then the machine stops: the state is written, and only
+after it the confirmation goes.
 
 By file it is a promise, so the machine stops first: the state is written, then the return is signed, stored, and
 written for the medium. It says of itself that it was (`file`), since its seat is free 30 days later and not at once.
@@ -15,8 +17,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from volact.client import check, contact, events, folder
-from volact.protocol.problems import DocumentRefused, Refusal, Refused, Unreachable, VolactError
+from volact.client import check, contact, events, folder, noting
+from volact.protocol.problems import BrokenData, DocumentRefused, Refusal, Refused, Unreachable, VolactError
 
 if TYPE_CHECKING:
     from volact.client.installation import Installation
@@ -32,6 +34,18 @@ class Held(NamedTuple):
     act: str
     confirmation: str
     signed: int
+
+
+def is_waiting(here: Installation, product: str) -> bool:
+    """Whether an online return waits for its answer: the service sends it again.
+
+    A promise does not: whether and when its medium travels is a person's affair.
+    """
+    try:
+        stored = _stored(here, product)
+    except BrokenData:
+        return False  # the command says what is wrong
+    return stored is not None and not _is_by_file(stored[0])
 
 
 def give_back(here: Installation, product: str) -> tuple[Held, Granted]:
@@ -52,7 +66,7 @@ def give_back(here: Installation, product: str) -> tuple[Held, Granted]:
             if receipt.document["act"] != held.act:
                 raise DocumentRefused("receipt: act is not that of the activation")
     except VolactError as error:
-        _after_failure(here, product, error)
+        _after_failure(here, product, error, held, by_file=_is_by_file(bundle))
         raise
     here.learn(receipt)
     _stop(here, product, held)
@@ -98,8 +112,8 @@ def _stored(here: Installation, product: str) -> tuple[dict[str, Any], Held] | N
     grant, record = here.grant(product), here.record(product)
     if grant is not None:
         held = _held(grant)
-    elif record.given_back and record.returned is not None:
-        held = Held(*record.returned)
+    elif record.given_back and record.returned:
+        held = Held(*record.returned[-1])
     else:
         return None
     wanted = {
@@ -151,21 +165,33 @@ def _make(here: Installation, product: str, grant: Granted, *, by_file: bool) ->
 
 def _stop(here: Installation, product: str, held: Held) -> None:
     """From here on the product is Unlicensed, whatever else stands in its folder."""
-    record = here.record(product)._replace(given_back=True, returned=(*held,), next_try=None, failed="")
-    here.remember(product, record)
+    here.remember(product, here.record(product).with_return(*held))
     here.save()
 
 
-def _after_failure(here: Installation, product: str, error: VolactError) -> None:
-    """Forget a return that was refused for good, and learn of one that had arrived; a promise is kept."""
+def _after_failure(
+    here: Installation, product: str, error: VolactError, held: Held, *, by_file: bool
+) -> None:
+    """Plan the next try, or forget a return that was refused for good; a promise is kept, and sent by hand alone."""
     code = error.refusal.code
-    contact.note(here, product, events.ANSWERED, code)
-    refused = isinstance(error, Refused) and code not in _AGAIN
-    if refused and not here.record(product).given_back:
+    is_final = isinstance(error, Refused) and code not in _AGAIN
+    if is_final and code == "activation-returned":
+        is_final = _has_looked(here, product)
+    if not by_file and is_final:
         here.store.remove(here.pub, product, folder.RETURN)
+        superseded = held.confirmation if code == "confirmation-superseded" else ""
+        record = here.record(product)._replace(next_try=None, failed="", superseded=superseded)
+        here.remember(product, record)
+    elif not by_file:
+        noting.failed(here, product, error.refusal)
+    contact.note(here, product, events.ANSWERED, code)
     here.save()
-    if refused and code == "activation-returned":
-        try:
-            contact.fetch_status(here, product)  # signed, so that it is believed
-        except (Refused, Unreachable, DocumentRefused):
-            here.save()
+
+
+def _has_looked(here: Installation, product: str) -> bool:
+    """Whether the status list was had, which alone is believed that an activation was given back."""
+    try:
+        contact.fetch_status(here, product)
+    except (Refused, Unreachable, DocumentRefused):
+        return False
+    return True

@@ -21,7 +21,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from volact.client import contact, planning
+from volact.client import contact, planning, returning
 from volact.client.store import LOCK_TICK
 from volact.client.timekeeping import Reading
 from volact.clock import ClockInvalid
@@ -125,7 +125,7 @@ def _see_to(
         if (at_start or woken) and wake.may_hold_back and _hold_back(client, here, product, asks):
             return
         action = _next(here, product, asks, at_start=at_start, woken=woken)
-        if action.name in (planning.ACTIVATE, planning.FETCH_STATUS):
+        if action.name in (planning.ACTIVATE, planning.RETURN, planning.FETCH_STATUS):
             tried[product] = asks.intervals.retry
             _do(client, here, product, action)
     except VolactError as error:
@@ -173,6 +173,8 @@ def _next(
 def _do(client: Client, here: Installation, product: str, action: planning.Action) -> None:
     if action.name == planning.ACTIVATE:
         client.activate_in(here, product)
+    elif action.name == planning.RETURN:
+        returning.give_back(here, product)
     else:
         contact.fetch_status(here, product)
 
@@ -181,7 +183,13 @@ def asking(here: Installation, product: str) -> planning.Asking:
     """Whom a product asks, and how the last try went."""
     way, record = here.way(product), here.record(product)
     return planning.Asking(
-        way, here.intervals(product), record.next_try, record.failed, record.heard, here.newly_doubtful()
+        way,
+        here.intervals(product),
+        record.next_try,
+        record.failed,
+        record.heard,
+        here.newly_doubtful(),
+        returning.is_waiting(here, product),
     )
 
 

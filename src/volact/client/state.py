@@ -14,8 +14,14 @@ from volact.protocol.ids import Jwk
 from volact.protocol.problems import BrokenData
 from volact.protocol.values import NamedTuple
 
-VERSION = 4
-"""2: leases (K22). 3: hosts found by DNS (D3). 4: returns (M6), a clock that is ahead. An older file is read; what it lacks has its default."""
+VERSION = 5
+"""2: leases (K22). 3: hosts found by DNS (D3). 4: returns (M6), a clock that is ahead. 5: several returns.
+
+An older file is read; what it lacks has its default.
+"""
+_SEVERAL_RETURNS = 5
+RETURNS_KEPT = 16
+"""So many returns are remembered of a product."""
 NAME = "state"
 LIMIT = 256 * 1024
 
@@ -43,7 +49,9 @@ class Record(NamedTuple):
         checkin: req, prev, fp and vm of a check-in that may have been sent and whose answer did not come.
         known: the host that answered last, if DNS named it: name, port, and the address at which it answered.
         given_back: whether nothing is in force since an activation was given back (M6).
-        returned: what was given back last: activation, its newest confirmation, and when that was signed.
+        returned: what was given back, the last of it last: activation, its newest confirmation that was known, and
+            when that was signed.
+        superseded: the confirmation of which the authority said at a return that it is not the newest; empty if none.
     """
 
     started: int
@@ -65,7 +73,14 @@ class Record(NamedTuple):
     checkin: dict[str, Any] | None = None
     known: tuple[str, int, str] | None = None
     given_back: bool = False
-    returned: tuple[str, str, int] | None = None
+    returned: tuple[tuple[str, str, int], ...] = ()
+    superseded: str = ""
+
+    def with_return(self, act: str, confirmation: str, signed: int) -> Record:
+        """The record of a product of which nothing is in force since an activation was given back (M6)."""
+        others = [one for one in self.returned if one[0] != act]
+        kept = (*others, (act, confirmation, signed))[-RETURNS_KEPT:]
+        return self._replace(given_back=True, returned=kept, next_try=None, failed="")
 
     def without_lease(self) -> Record:
         """The record after its lease was set aside, with what a host told."""
@@ -122,7 +137,10 @@ def read(bundle: dict[str, Any], where: str) -> State:
     check_version(members, where)
     try:
         members["clock"] = Fold(*members["clock"])
-        members["products"] = {name: _record(record) for name, record in members["products"].items()}
+        several = members["v"] >= _SEVERAL_RETURNS
+        members["products"] = {
+            name: _record(record, several=several) for name, record in members["products"].items()
+        }
         members["pair"] = tuple(members["pair"])
         members["looked_for"] = tuple(members["looked_for"])
         members["marks"] = tuple(tuple(mark) for mark in members["marks"])
@@ -132,11 +150,15 @@ def read(bundle: dict[str, Any], where: str) -> State:
         raise BrokenData(f"{where} is not complete.") from None
 
 
-def _record(members: dict[str, Any]) -> Record:
+def _record(members: dict[str, Any], *, several: bool) -> Record:
     known, returned = members.get("known"), members.get("returned")
+    if returned is None:
+        returned = []
+    elif not several:
+        returned = [returned]
     typed = {
         "known": None if known is None else _known(*known),
-        "returned": None if returned is None else _returned(*returned),
+        "returned": tuple(_returned(*one) for one in returned),
     }
     return Record(**{**members, **typed})
 

@@ -2,6 +2,8 @@
 
 - Whether it fits is the machine's to say: a confirmation fits by product and hardware, whoever asked for it (row 12 of
   PROTOCOL section 5). Nothing is counted and nobody is contacted but the machine itself.
+- What the publisher's status list names as returned or blocked is brought to no machine (M5, M6): one that has not seen
+  that list would take it, also the one that gave it back and was set up anew since.
 - A machine that fails holds up none of the others; its row says why, and is tried again next time.
 """
 
@@ -10,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from volact.protocol import jws
 from volact.protocol.problems import Refusal, Refused
 from volact.vamt import cil, receipts, selecting
 from volact.vamt.proxy import Outcome, outcomes
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 MANY = 100
 """Rows that are kept at once."""
+_SAYS = {"returned": "activation-returned"}
+"""What a row comes to whose activation is listed in a mode; in every other one it is blocked."""
 
 
 class Work(NamedTuple):
@@ -79,6 +84,7 @@ class Applying:
                     for one in receipts.items(tx, asked.number, limit=cil.MAX_ROWS, but=but)
                     if one.op in ("activate", "host", "extend")
                 ]
+                listed = receipts.listed(tx, asked.pub, [_act(one) for one in rows])
                 named = {one.row: said.machine for one, said in zip(rows, outcomes(tx, rows), strict=True)}
             if not rows:
                 raise Refused(
@@ -87,9 +93,12 @@ class Applying:
             works = {
                 id(work): (work, one)
                 for one in rows
+                if _act(one) not in listed
                 for work in [Work(one.mid, named[one.row], one.prd, one.op, one.answer or {})]
             }
-            done = self._bring(person, apply, works)
+            fallen = [(one, listed[_act(one)]) for one in rows if _act(one) in listed]
+            done = self._bring(person, apply, works) if works else []
+            done += self._keep([self._fallen(person, one, mode) for one, mode in fallen])
             deed.rows = sum(one.state == APPLIED for one in done)
             deed.detail = f"{len(done) - deed.rows} failed"
             with self._office.store.reading() as tx:
@@ -111,6 +120,11 @@ class Applying:
             done += self._keep(waiting)
         return done
 
+    def _fallen(self, person: Person, one: Item, mode: str) -> Item:
+        """A row whose activation the publisher's list names."""
+        code = _SAYS.get(mode, "machine-blocked")
+        return one._replace(state=FAILED, code=code, at=self._office.clock.now(), who=person.name)
+
     def _keep(self, rows: list[Item]) -> list[Item]:
         if rows:
             with self._office.store.writing() as tx:
@@ -123,7 +137,7 @@ class Applying:
         Each product gets the newest that is kept; one that does not fit the hardware any more is refused there.
 
         Raises:
-            Refused: `list-empty` if none is kept for the selection, or as `selecting.select`.
+            Refused: `list-empty` if none that stands is kept for the selection, or as `selecting.select`.
         """
         with self._office.acting(person, "apply", {"kept": selection.said()}) as deed:
             with self._office.store.reading() as tx:
@@ -137,7 +151,9 @@ class Applying:
                 if (one.mid, one.prd) in wanted or (one.mid, "") in wanted:
                     newest.setdefault((one.mid, one.prd), one)
             if not newest:
-                raise Refused(Refusal("list-empty", "No confirmation is kept for these machines."))
+                raise Refused(
+                    Refusal("list-empty", "No confirmation that stands is kept for these machines.")
+                )
             works = [
                 Work(one.mid, names[one.mid] or one.mid, one.prd, "activate", one.bundle)
                 for one in newest.values()
@@ -154,3 +170,11 @@ class Applying:
 def _reactivated(found: Applied, key: str) -> Outcome:
     state = FAILED if found.refusal else APPLIED
     return Outcome("", found.work.name, found.work.prd, found.work.op, key, state, found.refusal)
+
+
+def _act(one: Item) -> str:
+    """The activation that the answer of a row grants a machine; empty for a host's, which is not looked up here."""
+    if one.op != "activate" or not one.answer:
+        return ""
+    parts = jws.split(one.answer.get("token"), limit=jws.MAX_BYTES_LARGE)
+    return str(jws.read_json(parts.payload)["act"])

@@ -1,6 +1,9 @@
 """The SQL of computer lists: what went out and came in, row by row, with which result, when and by whom (P3, P4).
 
 Decides nothing. A row of a list is its own receipt, on both sides: which machine or CMID, which key, what became of it.
+
+A confirmation whose activation the publisher's status list names (returned, or blocked, which is never lifted) is of no
+use to anybody: it is forgotten when the list comes, and not found while the list that is kept names it (M5, M6).
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
+from volact.protocol import status
 from volact.vamt import schema
 
 if TYPE_CHECKING:
@@ -301,14 +305,18 @@ def keep(tx: Connection, kept: Sequence[Kept]) -> None:
 
 
 def kept(tx: Connection, mids: Iterable[str]) -> list[Kept]:
-    """The confirmations that are kept for these machines, newest first."""
+    """The confirmations that are kept for these machines and stand as far as is known, newest first."""
     table, found = schema.confirmation, list[Kept]()
     columns = [table.c[name] for name in Kept._fields]
     for part in _parts(mids):
         query = sa.select(*columns).where(table.c.mid.in_(part)).order_by(table.c.granted.desc(), table.c.id)
         for row in tx.execute(query):
             found.append(Kept(*row)._replace(fp=json.loads(row.fp), bundle=json.loads(row.bundle)))
-    return found
+    named = {
+        pub: listed(tx, pub, [one.act for one in found if one.pub == pub])
+        for pub in {one.pub for one in found}
+    }
+    return [one for one in found if one.act not in named[one.pub]]
 
 
 def forget(tx: Connection, pub: str, act: str) -> None:
@@ -403,8 +411,22 @@ def status_list(tx: Connection, pub: str) -> StatusList | None:
     return StatusList(*row)._replace(head=json.loads(row.head), body=bytes(row.body)) if row else None
 
 
+def listed(tx: Connection, pub: str, acts: Iterable[str]) -> dict[str, str]:
+    """Which of these activations the newest status list of their publisher names, and how: ``returned`` or ``all``."""
+    wanted = set(acts)
+    held = status_list(tx, pub) if wanted else None
+    if held is None:
+        return {}
+    modes = {act: status.find(held.body, "act", act) for act in wanted}
+    return {act: mode for act, mode in modes.items() if mode}
+
+
 def put_status_list(tx: Connection, one: StatusList) -> None:
-    """Keep a status list in place of the one before."""
+    """Keep a status list in place of the one before, and forget the confirmations of activations that it names."""
     table = schema.status_list
     tx.execute(sa.delete(table).where(table.c.pub == one.pub))
     tx.execute(sa.insert(table).values({**one._asdict(), "head": _written(one.head)}))
+    known = schema.confirmation
+    acts = tx.execute(sa.select(known.c.act).where(known.c.pub == one.pub)).scalars()
+    for act in listed(tx, one.pub, acts):
+        forget(tx, one.pub, act)
