@@ -1,6 +1,7 @@
 """Our own commands and services as child processes, for what shows and drives whole systems on one machine.
 
 A command is a process that ends with one JSON value; a service is one that listens until it is stopped by its pid.
+Both load nothing from the folder that they are started in (``-P``): it may be another's.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Volact:
             Refused: with the command's own problem, if it did not end with 0.
         """
         done = subprocess.run(
-            [sys.executable, "-m", _MODULES[program], *words, "--json"],
+            [sys.executable, "-P", "-m", _MODULES[program], *words, "--json"],
             env=self.environ,
             input=stdin,
             capture_output=True,
@@ -60,7 +61,7 @@ class Volact:
         """Start a service and wait until it listens."""
         with log.open("ab") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "volact", *words],
+                [sys.executable, "-P", "-m", "volact", *words],
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=out,

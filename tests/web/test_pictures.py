@@ -2,8 +2,14 @@
 
 import asyncio
 import io
+import math
+import resource
+import signal
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +19,7 @@ from volact.protocol import qr
 from volact.protocol.problems import Refusal
 from volact.web import pictures
 from web.visitor import drawn, photograph
+from world import HandClock
 
 TEXTS = qr.split(bytes(range(250)) * 3)
 
@@ -93,7 +100,7 @@ def test_what_is_no_good_picture_has_no_codes(name: str) -> None:
 
 def test_a_bad_picture_takes_nothing_from_the_others() -> None:
     """Through the child, in order."""
-    found = asyncio.run(pictures.Reader().texts([GOOD, *HOSTILE.values(), GOOD]))
+    found = asyncio.run(pictures.Reader(HandClock()).texts("a", [GOOD, *HOSTILE.values(), GOOD]))
     assert found == [TEXTS[:1], *[[]] * len(HOSTILE), TEXTS[:1]]
 
 
@@ -114,13 +121,13 @@ def of_corners(side: int) -> bytes:
 
 def test_a_picture_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoded at once, looked through for minutes."""
-    reader = pictures.Reader()
+    reader = pictures.Reader(HandClock())
 
     async def both() -> tuple[Any, Any]:
         with monkeypatch.context() as patched:
             patched.setattr(pictures, "SECONDS", 1)
-            hostile = await reader.texts([of_corners(3000)])
-        return hostile, await reader.texts([])
+            hostile = await reader.texts("a", [of_corners(3000)])
+        return hostile, await reader.texts("b", [])
 
     given_up, after = asyncio.run(both())
     assert isinstance(given_up, Refusal)
@@ -139,5 +146,126 @@ def test_the_child_knows_nothing_of_the_service(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("VOLACT_AUTHORITY_DATABASE", "postgresql://me:secret@db/x")
     monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
     with pytest.raises(RuntimeError):
-        asyncio.run(pictures.Reader().texts([GOOD]))
+        asyncio.run(pictures.Reader(HandClock()).texts("a", [GOOD]))
     assert seen.keys() <= {"PATH", "PYTHONPATH", "SYSTEMROOT"}
+
+
+# --- what reading costs ---------------------------------------------------------------------------------------------
+
+
+def test_nothing_of_the_folder_that_the_service_stands_in_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PIL", "zxingcpp", "segno"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)
+    assert asyncio.run(pictures.Reader(HandClock()).texts("a", [GOOD])) == [TEXTS[:1]]
+
+
+def in_a_child(script: str, given: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+    words = [sys.executable, "-P", "-c", f"from volact.web import pictures\n{script}"]
+    return subprocess.run(words, input=given, capture_output=True, check=False, timeout=60)
+
+
+def test_a_picture_has_three_seconds_of_the_processor() -> None:
+    assert pictures.PICTURE_SECONDS == 3
+    dear = of_corners(3000)
+    ended = in_a_child("pictures.PICTURE_SECONDS = 0.3\npictures.main()", len(dear).to_bytes(4, "big") + dear)
+    assert ended.returncode == -signal.SIGPROF
+
+
+def test_the_child_writes_opens_and_starts_nothing(tmp_path: Path) -> None:
+    """Root may start processes whatever the limit says, so it is another here."""
+    (tmp_path / "file").touch(mode=0o666)
+    script = f"""
+import errno, os
+file = os.open({str(tmp_path / "file")!r}, os.O_WRONLY)
+pictures._confine()
+try: os.write(file, b"x")
+except OSError as error: print(errno.errorcode[error.errno])
+try: [os.dup(0) for _ in range(32)]
+except OSError as error: print(errno.errorcode[error.errno])
+if os.getuid() == 0: os.setuid(65534)
+try: os.fork()
+except OSError as error: print(errno.errorcode[error.errno])
+"""
+    assert in_a_child(script).stdout.split() == [b"EFBIG", b"EMFILE", b"EAGAIN"]
+
+
+@pytest.mark.parametrize(("width", "read"), [(3999, 3999), (4000, 4000), (4001, 4000)])
+def test_a_png_is_shrunk_before_it_is_looked_through(
+    monkeypatch: pytest.MonkeyPatch, width: int, read: int
+) -> None:
+    import zxingcpp
+
+    looked: list[Any] = []
+    look = zxingcpp.read_barcodes
+
+    def noted(image: Any, **how: Any) -> Any:
+        looked.append(image.size)
+        return look(image, **how)
+
+    monkeypatch.setattr(zxingcpp, "read_barcodes", noted)
+    assert pictures.codes(saved(desk(width, 1000))) == TEXTS[:1]
+    assert [size[0] for size in looked] == [read]
+
+
+def code_of(found: Any) -> str:
+    return found.code if isinstance(found, Refusal) else ""
+
+
+def test_of_one_source_one_form_is_read_and_of_all_eight() -> None:
+
+    async def codes(*sources: int) -> list[str]:
+        reader = pictures.Reader(HandClock())
+        found = await asyncio.gather(*(reader.texts(str(one), []) for one in sources))
+        return [code_of(one) for one in found]
+
+    assert asyncio.run(codes(1, 1, 2)) == ["", "busy", ""]
+    assert asyncio.run(codes(*range(9))) == [""] * 8 + ["busy"]
+
+
+def test_a_source_uses_twelve_seconds_then_six_a_minute() -> None:
+    clock = HandClock()
+    reader = pictures.Reader(clock)
+
+    async def read() -> list[Any]:
+        return [await reader.texts("a", []) for _ in range(13)]
+
+    *before, refused = asyncio.run(read())
+    assert before == [[]] * 12
+    assert (code_of(refused), dict(refused.extra)) == ("too-many-requests", {"retry_after": 10})
+    clock.time += 9
+    assert dict(asyncio.run(reader.texts("a", [])).extra) == {"retry_after": 1}  # type: ignore[union-attr]
+    clock.time += 1
+    assert asyncio.run(reader.texts("a", [])) == []
+
+
+def test_what_a_picture_takes_of_the_processor_is_paid() -> None:
+    reader = pictures.Reader(HandClock())
+
+    def used() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    before = used()
+    assert asyncio.run(reader.texts("a", [of_corners(1200)] * 2)) == [[], []]
+    seconds = math.ceil(used() - before)
+    assert seconds >= 2
+    bucket, _ = reader._used.look("a", reader._clock.now())
+    assert bucket
+    assert bucket.level == (12 - seconds - 1) * 60
+
+
+def test_who_must_be_given_up_pays_all_that_a_source_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is in debt the second time: of ten seconds reading it gets less than a tenth of the time."""
+    monkeypatch.setattr(pictures, "SECONDS", 0.3)
+    clock = HandClock()
+    reader = pictures.Reader(clock)
+    dear = of_corners(3000)
+    for wait in (10, 120):
+        assert code_of(asyncio.run(reader.texts("a", [dear]))) == "picture-unreadable"
+        refused = asyncio.run(reader.texts("a", [dear]))
+        assert isinstance(refused, Refusal)
+        assert dict(refused.extra) == {"retry_after": wait}
+        clock.time += wait

@@ -1,11 +1,15 @@
 """What strangers send to the public page: T20, T31, T36, T39."""
 
+import threading
 from typing import Any
 
 import pytest
+import segno
 
 from authority_site import Site
-from volact.web import form, phone, pictures
+from volact.protocol import qr, trust
+from volact.web import form, receiving
+from volact.web import page as page_module
 from web.visitor import Visitor, as_json, asked, encoded, photograph
 
 PAYLOADS = """\
@@ -123,7 +127,7 @@ def test_at_most_eight_megabytes_and_eight_pictures_at_once(visitor: Visitor) ->
     _, kind = encoded(("file", b"", "x"))
     around = len(encoded(("file", b"", "x"))[0])
     for more, code in ((-1, "document-refused"), (0, "document-refused"), (1, "body-too-large")):
-        body, kind = encoded(("file", b"{" + b" " * (phone.MAX_BODY - around - 1 + more), "x"))
+        body, kind = encoded(("file", b"{" + b" " * (receiving.MAX_BODY - around - 1 + more), "x"))
         assert len(body) == 8 * 1024 * 1024 + more
         page = visitor.send("POST", "/phone", body, kind)
         assert page.code == code, (more, page.text)
@@ -155,32 +159,120 @@ def test_a_source_is_limited_and_another_is_not(site: Site, visitor: Visitor) ->
     assert visitor.post(("text", "x")).code == "request-missing"
 
 
-def test_pictures_are_limited_further(site: Site, visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """T20: 12 forms with pictures at once, then 6 a minute; and few who wait for each other."""
-    monkeypatch.setattr(pictures, "MOST_WAITING", 1)
+def test_pictures_are_limited_further(site: Site, visitor: Visitor) -> None:
+    """T20: one form of a source, 12 seconds of reading at once, then 6 a minute."""
     tiny = encoded(("pictures", photograph(size=(10, 10)), "x"))
-    for number in range(4):
-        found = sorted(page.code for page in visitor.at_once(*[tiny] * 4))
-        one_is_read = ["busy"] * 3 + ["picture-unreadable"]
-        assert found == (one_is_read if number < 3 else ["too-many-requests"] * 4)
-    refused = visitor.send("POST", "/phone", *tiny)
-    assert (refused.code, refused.headers["retry-after"]) == ("too-many-requests", "10")
-    site.clock.pass_(10)
-    assert visitor.send("POST", "/phone", *tiny).code == "picture-unreadable"
+    found = sorted(page.code for page in visitor.at_once(*[tiny] * 4))
+    assert found == ["busy"] * 3 + ["picture-unreadable"]
 
 
-def test_forms_that_do_not_come_are_given_up_and_others_turned_away(
-    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """T20: 12 at once, 4 of them from one source, each within a minute."""
-    monkeypatch.setattr(phone, "BODY_SECONDS", 0.2)
-    slow: list[Any] = [([b"wait"], {})]
+def test_twelve_forms_are_answered_at_once_and_four_of_one_source(visitor: Visitor) -> None:
+    """T20."""
+    form_ = encoded(("text", "x"))
     for sources, taken in (([1] * 5, 4), ([1] * 5 + [2] * 5, 8), ([*range(12)], 12), ([*range(13)], 12)):
-        pages = visitor.at_once(*slow * len(sources), sources=[f"192.0.2.{one}" for one in sources])
+        pages = visitor.at_once(*[form_] * len(sources), sources=[f"192.0.2.{one}" for one in sources])
         assert sorted(page.code for page in pages) == sorted(
-            ["request-malformed"] * taken + ["busy"] * (len(sources) - taken)
+            ["request-missing"] * taken + ["busy"] * (len(sources) - taken)
         )
     assert visitor.post(("text", "x")).code == "request-missing", "and it goes on"
+
+
+def test_forms_that_do_not_come_take_nobodys_place(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T20: they are given up, and meanwhile others are answered."""
+    monkeypatch.setattr(receiving, "PAUSE_SECONDS", 0.2)
+    slow: list[Any] = [([b"wait"], {})]
+    pages = visitor.at_once(
+        *slow * 12, encoded(("text", "x")), sources=[f"192.0.2.{at % 3}" for at in range(12)] + ["192.0.2.9"]
+    )
+    assert [page.code for page in pages] == ["request-malformed"] * 12 + ["request-missing"]
+    assert "more slowly than 64 KB a second" in pages[0].text
+
+
+def test_who_sends_too_much_at_once_is_turned_away(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiving, "MOST_HELD_OF_ONE", 1000)
+    assert visitor.post(("text", "x" * 1000)).code == "busy"
+    assert visitor.post(("text", "x")).code == "request-missing"
+
+
+def test_a_text_is_looked_at_only_if_a_request_can_be_so_long(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T20: 380,000 bytes, which the largest bundle keeps within; nothing takes longer texts apart."""
+    taken: list[int] = []
+    join = qr.join
+
+    def noted(text: str) -> Any:
+        taken.append(len(text))
+        return join(text)
+
+    monkeypatch.setattr(qr, "join", noted)
+    largest = b'{"a":"' + b"x" * (256 * 1024 - 8) + b'"}'
+    codes = "\r\n".join(qr.split(largest))
+    assert visitor.post(("text", codes)).code == "request-missing", "it is whole, but no request"
+    assert taken.pop() == len(codes)
+    start = "V1:1/2:AAAAAAAA:"
+    for length, code in ((379_999, "qr-damaged"), (380_000, "qr-damaged"), (380_001, "document-refused")):
+        assert visitor.post(("text", start.ljust(length, "A"))).code == code
+        assert visitor.post(("text", start), ("file", "A" * (length - len(start)), "x")).code == (
+            "document-refused" if length > 380_000 else "request-missing"
+        )
+        assert visitor.post(("request", "{".ljust(length))).code == "document-refused"
+    assert taken == [379_999, 380_000]
+
+
+def test_as_many_codes_are_taken_as_the_largest_bundle_has(visitor: Visitor) -> None:
+    """T20: ceil(ceil(262144 * 4 / 3) / 400) = 874; and what comes back are the different ones."""
+    one = "V1:1/2:AAAAAAAA:AAAA"
+    for many, code, kept in (
+        (873, "qr-incomplete", one),
+        (874, "qr-incomplete", one),
+        (875, "qr-damaged", ""),
+    ):
+        for text in ("\n".join([one] * many), "V1:1 /2\n:AAAA AAAA:AAAA" * many):
+            page = visitor.post(("text", text))
+            assert (page.code, page.parsed.textareas[0].strip()) == (code, kept)
+    mixed = visitor.post(("text", one + "V1:1/2:BBBBBBBB:AAAA"))
+    assert (mixed.code, mixed.parsed.textareas[0].strip()) == ("qr-mixed", "")
+
+
+def test_what_may_take_long_is_done_beside_the_loop(
+    site: Site, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T20: who activates meanwhile need not wait for it."""
+    called: dict[str, set[bool]] = {}
+
+    def note(module: Any, name: str) -> None:
+        function = getattr(module, name)
+
+        def noted(*given: Any, **named: Any) -> Any:
+            called.setdefault(name, set()).add(threading.current_thread() is threading.main_thread())
+            return function(*given, **named)
+
+        monkeypatch.setattr(module, name, noted)
+
+    _, _, bundle = asked(site)
+    codes = qr.split(as_json(bundle).encode())
+    for module, name in (
+        (form, "read"),
+        (qr, "join"),
+        (qr, "ordered"),
+        (qr, "split"),
+        (segno, "make"),
+        (page_module, "html"),
+        (trust, "read_bundle"),
+    ):
+        note(module, name)
+    visitor.post(("text", "\n".join(codes[1:])))
+    visitor.press(visitor.post(("text", "\n".join(codes))))
+    names = ("read", "join", "ordered", "split", "make", "html", "read_bundle")
+    assert called == {name: {False} for name in names}
+
+
+@pytest.mark.parametrize("path", ["/phone/", "/phone/x"])
+def test_links_lead_to_the_page_from_every_address(visitor: Visitor, path: str) -> None:
+    elements = visitor.get(path).parsed.elements
+    leads = {attrs[name] for _, attrs in elements for name in ("href", "action") if name in attrs}
+    assert leads == {"/phone", "/phone/style.css"}
 
 
 def test_a_fault_is_told_by_a_correlation_id_alone(

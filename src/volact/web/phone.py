@@ -10,13 +10,15 @@
 
 - HTML only, for people; its twin for programs is `POST /v1/requests`.
 - A refusal is shown as its sentence, what to do, and its code, with everything that was entered well kept (E).
-- Limited per source, in size and in what is read at once (T20); whatever was sent is escaped (T31).
+- Limited per source, in size, in speed and in what is answered at once (T20); whatever was sent is escaped (T31).
+- What a form's size makes long is done by one thread beside those who activate, after its size was looked at (T20).
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 import segno
 from markupsafe import Markup
@@ -25,9 +27,12 @@ from volact import http, sources
 from volact.protocol import ids, jws, qr, trust
 from volact.protocol.problems import DocumentRefused, Refusal
 from volact.sources import Buckets
-from volact.web import form, page, pictures
+from volact.web import form, page, pictures, receiving
+from volact.web.receiving import MAX_BODY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from volact.authority.api import Ask
     from volact.authority.authority import Authority
     from volact.authority.keyring import Publisher
@@ -37,17 +42,21 @@ if TYPE_CHECKING:
     from volact.web.form import Part
 
 PATH = "/phone"
-MAX_BODY = 8 * 1024 * 1024
-BODY_SECONDS = 60.0
-"""Seconds in which a form must come: a telephone may be slow."""
 MOST_AT_ONCE, MOST_OF_ONE = 12, 4
-"""Forms that are being received or answered at once, in all and of one source."""
+"""Forms that are being answered at once, in all and of one source."""
+MOST_TEXT = 380_000
+"""Characters of a request in any form: the largest bundle as QR codes has 368,000, and may have line breaks."""
+MOST_CODES_GIVEN = len(qr.split(bytes(trust.MAX_BUNDLE)))
+_COLONS = 3
+"""Colons in the text of a QR code; blanks may be anywhere in it, but do not change that."""
 MOST_PICTURES = 8
 MOST_CODES = 16
 """QR codes of an answer that are shown; a longer one, a KMS host's, is a file."""
 _RATE, _BURST = 30, 60
-_PICTURES_RATE, _PICTURES_BURST = 6, 12
-"""Forms of one source a minute in the long run and at once, and those of them that have pictures."""
+"""Forms of one source a minute in the long run, and at once."""
+_WAYS = ("file", "pictures", "text")
+_Given = ParamSpec("_Given")
+_Made = TypeVar("_Made")
 
 
 class Operation(NamedTuple):
@@ -104,10 +113,12 @@ class Phone:
         self._publisher = publisher
         self._ask = ask
         self._clock = clock
-        self._reader = pictures.Reader()
+        self._reader = pictures.Reader(clock)
         self._forms: Buckets[str] = Buckets(_RATE, _BURST)
-        self._pictures: Buckets[str] = Buckets(_PICTURES_RATE, _PICTURES_BURST)
+        self._bodies = receiving.Bodies()
         self._at_work: list[str] = []
+        # One thread: however many forms there are, it takes turns with the loop as one does.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="phone")
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application below `PATH`."""
@@ -128,60 +139,61 @@ class Phone:
         if method != "POST":
             return self._start(Refusal("method-not-allowed", "", (("allow", "GET, POST"),)))
         source = sources.source_of(scope["client"][0])
-        refusal = form.from_elsewhere(scope) or self._limited(self._forms, scope)
-        if len(self._at_work) >= MOST_AT_ONCE or self._at_work.count(source) >= MOST_OF_ONE:
-            refusal = refusal or Refusal("busy", "", (("retry_after", int(BODY_SECONDS)),))
+        refusal = form.from_elsewhere(scope) or self._limited(source)
         if refusal:
             return self._start(refusal)
-        self._at_work.append(source)
-        try:
-            return await self._posted(scope, receive)
-        finally:
-            self._at_work.remove(source)
+        with self._bodies.of(source) as coming:
+            body = await coming.read(scope, receive)
+            if isinstance(body, Refusal):
+                return self._start(body)
+            if len(self._at_work) >= MOST_AT_ONCE or self._at_work.count(source) >= MOST_OF_ONE:
+                return self._start(Refusal("busy"))
+            self._at_work.append(source)
+            try:
+                return await self._posted(scope, source, body)
+            finally:
+                self._at_work.remove(source)
 
-    def _limited(self, buckets: Buckets[str], scope: Scope) -> Refusal | None:
-        source, now = sources.source_of(scope["client"][0]), self._clock.now()
-        bucket, wait = buckets.look(source, now)
+    def _limited(self, source: str) -> Refusal | None:
+        bucket, wait = self._forms.look(source, self._clock.now())
         if wait:
             return Refusal("too-many-requests", f"Wait {wait} s.", (("retry_after", wait),))
-        buckets.keep(source, bucket)
+        self._forms.keep(source, bucket)
         return None
 
-    async def _posted(self, scope: Scope, receive: Receive) -> Response:
-        body = await http.read_body(scope, receive, limit=MAX_BODY, seconds=BODY_SECONDS)
-        if isinstance(body, Refusal):
-            return self._start(body)
-        # In a thread: megabytes of a stranger's form must not keep the others waiting.
-        parts = await asyncio.to_thread(form.read, http.header(scope, b"content-type"), body)
+    async def _beside(
+        self, function: Callable[_Given, _Made], *given: _Given.args, **named: _Given.kwargs
+    ) -> _Made:
+        """Call a function in the page's thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, lambda: function(*given, **named))
+
+    async def _posted(self, scope: Scope, source: str, body: bytes) -> Response:
+        parts = await self._beside(form.read, http.header(scope, b"content-type"), body)
         if isinstance(parts, Refusal):
             return self._start(parts)
-        request = _field(parts, "request")
-        if request:
-            return await self._asked(request, scope["client"][0], as_file=_field(parts, "as") == "file")
-        given = await self._given(parts, scope)
-        if isinstance(given, Refusal):
-            return self._start(given)
-        joined = _bundle(given)
-        if isinstance(joined, Refusal):
-            return self._start(joined, "\n".join(qr.ordered("\n".join(given))))
-        return self._comparing(joined)
+        photographs = [part.content for part in parts if _is_photograph(part)]
+        texts = [part for part in parts if part.field in _WAYS and not _is_photograph(part)]
+        requests = [part for part in parts if part.field == "request"][:1]
+        if sum(len(part.content) for part in requests or texts) > MOST_TEXT:
+            return self._start(Refusal("document-refused", f"A request has at most {MOST_TEXT} characters."))
+        if requests:
+            as_file = any(part.field == "as" and part.content == b"file" for part in parts)
+            return await self._asked(requests[0], scope["client"][0], as_file=as_file)
+        read = await self._read(source, photographs) if photographs else []
+        if isinstance(read, Refusal):
+            return self._start(read)
+        return await self._beside(self._compared, texts, read)
 
-    async def _given(self, parts: list[Part], scope: Scope) -> list[str] | Refusal:
-        """The texts that were given, whichever way: those of the pictures come last."""
-        found = [part for part in parts if part.field in ("file", "pictures", "text")]
-        photographs = [part for part in found if pictures.is_picture(part.content)]
-        texts = [part.text() for part in found if part not in photographs]
-        if not photographs:
-            return texts
+    async def _read(self, source: str, photographs: Sequence[bytes]) -> list[str] | Refusal:
+        """The different texts of the QR codes in photographs, of which there is one at least."""
         if len(photographs) > MOST_PICTURES:
             return Refusal("body-too-large", f"At most {MOST_PICTURES} pictures at once.")
-        refusal = self._limited(self._pictures, scope)
-        read = refusal or await self._reader.texts([part.content for part in photographs])
+        read = await self._reader.texts(source, photographs)
         if isinstance(read, Refusal):
             return read
-        if not any(read):
-            return Refusal("picture-unreadable", f"Pictures: {len(photographs)}.")
-        return [*texts, *("\n".join(codes) for codes in read if codes)]
+        codes = list(dict.fromkeys(code for picture in read for code in picture))
+        return codes or Refusal("picture-unreadable", f"Pictures: {len(photographs)}.")
 
     def _start(self, refusal: Refusal | None = None, text: str = "") -> Response:
         """The form, with what is wrong with what was sent, and what of it can stay."""
@@ -194,8 +206,13 @@ class Phone:
         }
         return page.html("phone_start.html", values, refusal)
 
-    def _comparing(self, bundle: bytes) -> Response:
-        """The IID to compare, before anything is asked."""
+    def _compared(self, parts: list[Part], codes: list[str]) -> Response:
+        """The IID to compare, before anything is asked, of what was given as text and what was read in pictures."""
+        texts = [text for text in (*(part.text() for part in parts), "\n".join(codes)) if text.strip()]
+        bundle = _bundle(texts)
+        if isinstance(bundle, Refusal):
+            incomplete = bundle.code == "qr-incomplete"
+            return self._start(bundle, "\n".join(qr.ordered("\n".join(texts))) if incomplete else "")
         opened = self._opened(bundle)
         if isinstance(opened, Refusal):
             return self._start(opened)
@@ -213,11 +230,14 @@ class Phone:
         except DocumentRefused as error:
             return error.refusal
 
-    async def _asked(self, given: str, address: str, *, as_file: bool) -> Response:
-        request = self._opened(given.encode())
+    async def _asked(self, given: Part, address: str, *, as_file: bool) -> Response:
+        request = await self._beside(lambda: self._opened(given.text().encode()))
         if isinstance(request, Refusal):
             return self._start(request)
         answer = await self._ask(request.bundle, address)
+        return await self._beside(self._answered, request, answer, as_file=as_file)
+
+    def _answered(self, request: _Request, answer: bytes | Refusal, *, as_file: bool) -> Response:
         if isinstance(answer, Refusal):
             return self._start(answer, request.bundle.decode())
         name = f"{request.operation.file}-{request.groups[0]}.json"
@@ -265,19 +285,19 @@ def pages(authority: Authority, ask: Ask) -> dict[str, App]:
     return {PATH: Phone(authority.keyring.publisher, ask, authority.clock).app}
 
 
-def _field(parts: list[Part], name: str) -> str:
-    """A field's text; empty if it was not filled in."""
-    return next((part.text() for part in parts if part.field == name), "")
+def _is_photograph(part: Part) -> bool:
+    return part.field in _WAYS and pictures.is_picture(part.content)
 
 
 def _bundle(texts: list[str]) -> bytes | Refusal:
     """The one request that was given: as it is, or as the texts of its QR codes."""
-    texts = [text for text in texts if text.strip()]
     if not texts:
         return Refusal("request-missing")
-    split = [qr.is_split(text) for text in texts]
-    if all(split):
-        return qr.join("\n".join(texts))
+    if all(map(qr.is_split, texts)):
+        whole = "\n".join(texts)
+        if len(whole) > MOST_TEXT or whole.count(":") > MOST_CODES_GIVEN * _COLONS:
+            return Refusal("qr-damaged", f"No request has more than {MOST_CODES_GIVEN} codes.")
+        return qr.join(whole)
     if len(texts) > 1 or not texts[0].lstrip().startswith("{"):
         return Refusal(
             "request-missing", "What was given is neither one request nor the texts of its QR codes."

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 def own_words(login: Login) -> tuple[str, ...]:
-    """What starts volact here: this very program, unless the login says another."""
-    return (sys.executable, "-m", "volact") if login.command == COMMAND else login.command
+    """What starts volact here: this very program, with nothing of the folder it is in, unless the login says another."""
+    return (sys.executable, "-P", "-m", "volact") if login.command == COMMAND else login.command
 
 
 async def run(words: Sequence[str], stdin: bytes = b"") -> Ran:
