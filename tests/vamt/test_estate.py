@@ -152,8 +152,13 @@ def collected(*reports: tuple[str, Report]) -> tuple[Estate, dict[str, str]]:
     for number, (name, report) in enumerate(reports, 1):
         mid = found.see(Sighting("dns", name, "a.test", (f"192.0.2.{number}",)), 100)
         assert mid
-        ids[name] = found.report(mid, report, 100).mid
+        ids[name] = found.report(mid, report, 100, shows(report.name)).mid
     return found, ids
+
+
+def shows(name: str) -> str:
+    """The host key of the machine that was called that at first."""
+    return f"ssh-ed25519 {name}"
 
 
 WEB1 = says("web1", "a.test", "X", "I")
@@ -201,7 +206,7 @@ DB1 = says("db1", "a.test", "Y", "J")
 )
 def test_a_second_report_of_a_row(report: Report, expected: list[tuple[str, str]]) -> None:
     found, ids = collected(("web1", WEB1))
-    placed = found.report(ids["web1"], report, 200)
+    placed = found.report(ids["web1"], report, 200, shows("web1"))
     kept = [(name, cmid) for name, cmid in rows(found) if name != "192.0.2.1"]
     assert kept == [one for one in expected if one[0]]
     assert placed.elsewhere is (len(expected) > 1)
@@ -212,7 +217,7 @@ def test_a_second_report_of_a_row(report: Report, expected: list[tuple[str, str]
 
 def test_a_machine_that_lost_its_name_says_which_it_had() -> None:
     found, ids = collected(("web1", WEB1))
-    found.report(ids["web1"], says("web1", "a.test", "Z", "K"), 200)
+    found.report(ids["web1"], says("web1", "a.test", "Z", "K"), 200, shows("web1"))
     assert (found[ids["web1"]].name, found[ids["web1"]].former) == ("", "web1.a.test")
 
 
@@ -220,8 +225,11 @@ def test_a_machine_that_lost_its_name_says_which_it_had() -> None:
 def test_swapped_names_keep_their_rows(order: tuple[str, str]) -> None:
     found, ids = collected(("web1", WEB1), ("db1", DB1))
     answers = {"web1": DB1._replace(name="web1"), "db1": WEB1._replace(name="db1")}
+    for name in order:  # known_hosts has both keys under both names by now
+        found.see(Sighting("known-hosts", name, "a.test", host_keys=(shows("web1"), shows("db1"))), 150)
     for name in order:
-        assert found.report(ids[name], answers[name], 200).elsewhere
+        other = {"web1": "db1", "db1": "web1"}[name]
+        assert found.report(ids[name], answers[name], 200, shows(other)).elsewhere
     assert rows(found) == [("db1.a.test", "X"), ("web1.a.test", "Y")]
     assert found[ids["web1"]].full_name == "db1.a.test"
     assert found[ids["web1"]].former == ""
@@ -232,7 +240,7 @@ def test_swapped_addresses_keep_their_rows(order: tuple[str, str]) -> None:
     found, ids = collected(("web1", WEB1), ("db1", DB1))
     answers = {"web1": DB1, "db1": WEB1}
     for name in order:
-        found.report(ids[name], answers[name], 200)
+        found.report(ids[name], answers[name], 200, shows(answers[name].name))
     assert rows(found) == [("db1.a.test", "Y"), ("web1.a.test", "X")]
 
 
@@ -260,7 +268,7 @@ def test_rows_that_became_one_in_turn_lead_to_the_last() -> None:
     found.see(Sighting("addresses", addresses=("192.0.2.9",)), 100)
     found.see(Sighting("csv", addresses=("192.0.2.8", "192.0.2.9")), 100)
     assert found.gone == {"m3": "m2"}
-    found.report("m2", WEB1, 200)
+    found.report("m2", WEB1, 200, shows("web1"))
     assert found.gone == {"m3": ids["web1"], "m2": ids["web1"]}
     assert names(found) == ["web1.a.test"]
 
@@ -269,8 +277,8 @@ def test_a_machine_that_moves_takes_the_row_that_the_directory_made_for_it() -> 
     found, ids = collected(("web1", WEB1))
     new = found.see(Sighting("ldap", "web1", "b.test"), 200)
     assert new
-    placed = found.report(new, says("web1", "b.test", "X", "I"), 200)
-    assert placed == (ids["web1"], False)
+    placed = found.report(new, says("web1", "b.test", "X", "I"), 200, shows("web1"))
+    assert placed[:2] == (ids["web1"], False)
     assert rows(found) == [("web1.b.test", "X")]
     assert found[ids["web1"]].aliases == {("web1", "a.test")}
 
@@ -281,7 +289,7 @@ def test_a_bare_host_name_is_completed_by_the_name_it_was_reached_by() -> None:
     assert names(found) == ["web1.a.test"]
     new = found.see(Sighting("ldap", "web2", "a.test"), 200)
     assert new
-    assert found.report(new, says("web2", "", "X", "I"), 200).mid == ids["web1"]
+    assert found.report(new, says("web2", "", "X", "I"), 200, shows("web1")).mid == ids["web1"]
     assert names(found) == ["web2.a.test"]
 
 
@@ -292,7 +300,7 @@ def test_machines_of_one_host_name_stay_apart() -> None:
     for number in range(3):
         mid = found.see(Sighting("addresses", addresses=(f"198.51.100.{number}",)), 100)
         assert mid
-        found.report(mid, says("debian", cmid=f"C{number}"), 100)
+        found.report(mid, says("debian", cmid=f"C{number}"), 100, shows(f"scanned{number}"))
     assert names(found)[:3] == ["debian", "debian", "debian"]
     assert len(list(found)) == 6
 
@@ -302,7 +310,7 @@ def test_an_address_that_says_its_name_is_the_machine_of_that_name() -> None:
     by_name, by_address = found.see(WEB, 100), found.see(SCAN, 100)
     assert by_address
     assert by_name
-    assert found.report(by_address, says("web1", "a.test"), 100) == (by_name, False)
+    assert found.report(by_address, says("web1", "a.test"), 100)[:2] == (by_name, False)
     assert names(found) == ["web1.a.test"]
     assert found.gone == {by_address: by_name}
     assert found[by_name].addresses == ("192.0.2.1",)
@@ -315,10 +323,10 @@ def test_a_row_that_showed_nothing_of_itself_becomes_one_with_its_machine() -> N
     assert one
     assert two
     for mid in (one, two):
-        found.report(mid, says("debian"), 100)
+        found.report(mid, says("debian"), 100, shows("debian"))
     assert len(list(found)) == 2
-    found.report(one, says("debian", cmid="X"), 200)
-    assert found.report(two, says("debian", cmid="X"), 200) == (one, False)
+    found.report(one, says("debian", cmid="X"), 200, shows("debian"))
+    assert found.report(two, says("debian", cmid="X"), 200, shows("debian"))[:2] == (one, False)
     assert rows(found) == [("debian", "X")]
 
 
@@ -378,7 +386,8 @@ def test_what_a_machine_says_of_itself_goes_before_what_a_source_says() -> None:
 def test_a_row_with_a_cmid_alone_is_not_taken_for_another_machine() -> None:
     """The machine that answers there now has no name of its own; the row's machine is still somewhere."""
     found, ids = collected(("web1", says("web1", "a.test", "X")), ("db1", says("db1", "a.test", "Y")))
-    assert found.report(ids["web1"], says("localhost", cmid="Y"), 200) == (ids["db1"], True)
+    placed = found.report(ids["web1"], says("localhost", cmid="Y"), 200, shows("db1"))
+    assert placed[:2] == (ids["db1"], True)
     assert rows(found) == [("db1.a.test", "Y"), ("web1.a.test", "X")]
 
 

@@ -1,4 +1,8 @@
-"""V1 against a model: machines that are renamed, moved, readdressed and swapped, found and asked in any order."""
+"""V1 against a model: machines that are renamed, moved, readdressed and swapped, found and asked in any order.
+
+Each shows its own host key, and who shows another than the pinned one is not asked further, as over SSH. One of the
+machines is hostile: it may say another's name, CMID and identity, and wins nothing by it.
+"""
 
 import itertools
 
@@ -15,6 +19,10 @@ DOMAINS = ("a.test", "b.test")
 MACHINES = range(4)
 OLD_NAMES = st.tuples(st.sampled_from(NAMES), st.sampled_from(DOMAINS))
 WHICH = st.sampled_from(MACHINES)
+
+
+KEYS = {number: f"ssh-ed25519 {number}" for number in MACHINES}
+HOSTILE = 3
 
 
 class Moving(RuleBasedStateMachine):
@@ -73,10 +81,32 @@ class Moving(RuleBasedStateMachine):
                 identity=f"identity {which}",
                 products=(Product(PUB, "com.example.cad", 1, f"cmid {which}"),),
             )
-            placed = self.estate.report(row.mid, says, self.now)
+            if row.host_keys not in ((), (KEYS[which],)):
+                continue
+            placed = self.estate.report(row.mid, says, self.now, KEYS[which])
             # The row is kept whatever happened to name and address since (V1).
             assert self.met.setdefault(which, placed.mid) == placed.mid
             self.now += 1
+
+    @precondition(lambda self: HOSTILE in self.met)
+    @rule(as_name=WHICH, as_cmid=st.none() | WHICH, as_identity=st.none() | WHICH, speaks=st.booleans())
+    def lie(self, as_name: int, as_cmid: int | None, as_identity: int | None, speaks: bool) -> None:
+        """The hostile machine, reached by its own row, says what is others'."""
+        mine = self.met[HOSTILE]
+        before = {row.mid: (row.name, row.domain, row.host_keys, row.addresses) for row in self.estate}
+        name, domain = self.named[as_name]
+        products = () if as_cmid is None else (Product(PUB, "com.example.cad", 1, f"cmid {as_cmid}"),)
+        identity = "" if as_identity is None else f"identity {as_identity}"
+        says = Report(name, domain if speaks else "", identity=identity, products=products)
+        copy = Estate(self.estate, lambda: "new row")
+        copy.report(mine, says, self.now, KEYS[HOSTILE])
+        for mid in self.met.values():
+            if mid != mine:
+                row = copy[mid]
+                assert (row.name, row.domain, row.host_keys, row.addresses) == before[mid]
+                assert row.report == self.estate[mid].report
+        for row in copy:
+            assert not (KEYS[HOSTILE] in row.host_keys and len(row.host_keys) > 1)
 
     @invariant()
     def each_machine_that_has_answered_is_one_row(self) -> None:

@@ -9,10 +9,11 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from vamt.site import OPERATOR, PUB, Site, product, report
+from vamt.site import ADMINISTRATOR, OPERATOR, PUB, Site, product, report
 from volact import db
 from volact.protocol.problems import BrokenData
 from volact.vamt import records, schema, store
+from volact.vamt.collecting.targets import Login
 from volact.vamt.estate import Estate
 from volact.vamt.inventory import Machine, Report, Sighting
 from volact.vamt.records import Installed
@@ -66,12 +67,12 @@ def machine(site: Site, name: str) -> Machine:
 
 
 def told(site: Site, name: str, said: Report) -> str:
-    """A report of the machine of that name, as collection writes it."""
+    """A report of the machine of that name, which shows the key of `DNS`, as collection writes it."""
     with site.store.writing() as tx:
         (number,) = records.numbers(tx, [machine(site, name).mid]).values()
         loaded = records.load(tx, records.about(tx, [], [said]) | {number})
         estate = Estate(loaded.values(), site.vamt.machines.new_id)
-        placed = estate.report(loaded[number].mid, said, site.clock.now())
+        placed = estate.report(loaded[number].mid, said, site.clock.now(), "ssh-rsa A")
         known = records.save(tx, estate, {one.mid: at for at, one in loaded.items()})
         installed = [Installed(one, "reported") for one in said.products]
         records.put_products(tx, {known[placed.mid]: (estate[placed.mid], installed)}, site.clock.now())
@@ -144,6 +145,18 @@ def test_a_renamed_machine_keeps_its_row_groups_and_products(site: Site) -> None
     assert (shown.machine.mid, shown.groups, shown.notes) == (mid, ["Other", "Secure"], "new name")
     assert site.names() == ["web2/com.example.cad"]
     assert site.names("name=web2 state=licensed") == ["web2/com.example.cad"]
+
+
+@pytest.mark.parametrize("with_login", ["Other", "Secure"])
+def test_what_a_machine_says_brings_its_row_into_no_group_with_a_login(site: Site, with_login: str) -> None:
+    """Two rows of one key become one: it has its own groups, and none with a login is added."""
+    site.see(DNS._replace(group="Secure"))
+    mid = told(site, "web1", report("web1", "a.test", [product(cmid="X")], identity="I"))
+    site.see(Sighting("known-hosts", "web2", "a.test", host_keys=DNS.host_keys, group="Other"))
+    site.vamt.logins.put(ADMINISTRATOR, with_login, Login(user="root", agent="/agent"), None)
+    assert told(site, "web2", report("web2", "a.test", [product(cmid="X")], identity="I")) == mid
+    groups = site.vamt.machines.show(OPERATOR, "web2").groups
+    assert groups == (["Secure"] if with_login == "Other" else ["Other", "Secure"])
 
 
 def test_what_was_asked_of_a_row_is_asked_of_the_one_it_became(site: Site) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from volact.protocol import trust
 from volact.protocol.problems import Refusal, Refused
-from volact.vamt import groups, records, selecting, undertakings
+from volact.vamt import groups, logins, records, selecting, undertakings
 from volact.vamt import store as sql
 from volact.vamt.acting import OK
 from volact.vamt.collecting.targets import SSH, WINRM, Target
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from volact.protocol.trust import Roots
     from volact.vamt.acting import Office
     from volact.vamt.collecting.targets import Limits, Login, Outcome, Progress
+    from volact.vamt.estate import Placed
     from volact.vamt.inventory import Machine, Product
     from volact.vamt.people import Person
     from volact.vamt.selecting import Selection
@@ -54,7 +55,7 @@ class Collected(NamedTuple):
     Attributes:
         asked: how many machines were asked.
         done: how many gave a report.
-        failed: the others, and those in whose place another machine answered.
+        failed: the others, those in whose place another machine answered, and those of which two say to be one.
     """
 
     asked: int
@@ -179,6 +180,15 @@ async def _batched(outcomes: AsyncIterator[Outcome], keep: Callable[[Sequence[Ou
         await asyncio.shield(writing)
 
 
+def _claimed_by(placed: Placed, estate: Estate) -> Refusal:
+    """What is said of a row that another machine says to be."""
+    other = estate[placed.mid]
+    name = other.full_name or " ".join(other.addresses) or other.mid
+    return Refusal(
+        "machine-elsewhere", f"What was reached as {name} says that it is this one, by another host key."
+    )
+
+
 class _Keeping:
     """Keeps what came out, batch by batch.
 
@@ -206,6 +216,7 @@ class _Keeping:
             known, estate = self._load(tx, outcomes)
             installed: dict[str, list[Installed]] = {}
             codes: list[tuple[str, Refusal | None]] = []
+            flags: list[tuple[str, Refusal | None]] = []
             for one in outcomes:
                 mid = self._row(one.target.mid, estate)
                 if mid not in estate:  # somebody removed it meanwhile
@@ -213,26 +224,47 @@ class _Keeping:
                 if one.report is None:
                     codes.append((mid, one.refusal or Refusal("answer-nonsense")))
                     continue
-                placed = estate.report(mid, one.report, now)
-                installed[placed.mid] = [
-                    Installed(each, self._proofs.of(each, now)) for each in one.report.products
-                ]
-                self._told.add(placed.mid)
-                if one.host_key and one.host_key not in estate[placed.mid].host_keys:
-                    estate.pin(placed.mid, one.host_key, now)
-                codes.append((placed.mid, None))
-                if placed.elsewhere and mid not in self._told:
-                    there = estate[placed.mid].full_name or placed.mid
-                    codes.append((mid, Refusal("machine-elsewhere", f"It is {there}.")))
+                placed = estate.report(mid, one.report, now, one.host_key)
+                if placed.kept:
+                    installed[placed.mid] = [
+                        Installed(each, self._proofs.of(each, now)) for each in one.report.products
+                    ]
+                codes += self._said(mid, placed, estate)
+                flags += [(each, _claimed_by(placed, estate)) for each in placed.claimed]
+            flags = [(mid, refusal) for mid, refusal in flags if mid not in self._told]
             self._write(tx, estate, known, installed, codes, now)
-        self._count(outcomes, estate, codes)
+            records.flag(
+                tx,
+                [
+                    (known[mid], one.code, one.detail)
+                    for mid, one in flags
+                    if one and mid in known and mid in estate
+                ],
+            )
+        self._count(outcomes, estate, codes + flags)
+
+    def _said(self, mid: str, placed: Placed, estate: Estate) -> list[tuple[str, Refusal | None]]:
+        """What is to be said of the row that was reached and of the one whose machine answered."""
+        if placed.claimed:
+            whose = ", ".join(estate[each].full_name or each for each in placed.claimed)
+            detail = f"It says that it is {whose}, and shows another host key than that one's."
+            return [(placed.mid, Refusal("machine-elsewhere", detail))]
+        self._told.add(placed.mid)
+        codes: list[tuple[str, Refusal | None]] = [(placed.mid, None)]
+        if placed.elsewhere and mid not in self._told:
+            there = estate[placed.mid].full_name or placed.mid
+            codes.append((mid, Refusal("machine-elsewhere", f"It is {there}.")))
+        return codes
 
     def _load(self, tx: Connection, outcomes: Sequence[Outcome]) -> tuple[dict[str, int], Estate]:
         asked = records.numbers(tx, [self._gone.get(one.target.mid, one.target.mid) for one in outcomes])
         reports = [one.report for one in outcomes if one.report]
         loaded = records.load(tx, records.about(tx, [], reports) | set(asked.values()))
         known = {one.mid: number for number, one in loaded.items()}
-        return known, Estate(loaded.values(), self._new_id)
+        guarded = logins.guarded(tx, loaded)
+        return known, Estate(
+            loaded.values(), self._new_id, {one.mid: guarded[number] for number, one in loaded.items()}
+        )
 
     def _row(self, mid: str, estate: Estate) -> str:
         """The row that a target's row has become by now."""

@@ -16,6 +16,11 @@ Reports, which a machine gives of itself when it was reached by a row's name or 
   alias. A row that has told who it is loses its name to the machine that says it now, and keeps its identity: renamed,
   moved and swapped machines keep their rows, and each finds its own again at its next report.
 - MAC addresses and shared IP addresses decide nothing.
+- What a machine says of itself proves nothing: it may say another's name, address, CMID or identity (T29). Another row
+  than the one that was reached is its own only if that row has the host key pinned that it showed just now; or if that
+  row is a mere name from a list, without host key or address, never collected, and in no group with a login in which
+  the reached row is not. Else both rows stay as they are, and the report says whose they are. A person who pins the
+  machine's host key at the other row says that they are one.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ from volact.protocol.jws import MAX_INTEGER
 from volact.vamt.inventory import HAND, Machine, Report, Seen, identities, known_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 
     from volact.vamt.inventory import Sighting
 
@@ -43,10 +48,14 @@ class Placed(NamedTuple):
     Attributes:
         mid: the row.
         elsewhere: whether the target's row, which is another machine's, was not reached.
+        kept: whether it was taken in; not if all that it says is other rows' whose host key it did not show.
+        claimed: rows whose name, CMID or identity it says without having shown their host key.
     """
 
     mid: str
     elsewhere: bool
+    kept: bool = True
+    claimed: tuple[str, ...] = ()
 
 
 class Estate:
@@ -55,11 +64,19 @@ class Estate:
     Attributes:
         changed: rows that were made or changed.
         gone: rows that became one with another: their id -> that one's.
+        by_report: those of them that did so because of what a machine said.
     """
 
-    def __init__(self, machines: Iterable[Machine], new_id: Callable[[], str]) -> None:
-        """Hold `machines`; a new row's id is `new_id()`."""
+    def __init__(
+        self,
+        machines: Iterable[Machine],
+        new_id: Callable[[], str],
+        guarded: Mapping[str, Collection[str]] = {},
+    ) -> None:
+        """Hold `machines`; a new row's id is `new_id()`; `guarded` names each row's groups that have a login."""
         self._new_id = new_id
+        self._guarded = guarded
+        self.by_report: set[str] = set()
         self._rows: dict[str, Machine] = {}
         self._index: dict[Hashable, set[str]] = {}
         self.changed: set[str] = set()
@@ -145,35 +162,64 @@ class Estate:
 
     # --- reports -------------------------------------------------------------------------------------------------
 
-    def report(self, target: str, report: Report, at: int) -> Placed:
-        """Take in what the machine that was reached as the row `target` says of itself at time `at`."""
+    def report(self, target: str, report: Report, at: int, host_key: str = "") -> Placed:
+        """Take in what the machine that was reached as the row `target` says of itself at time `at`.
+
+        `host_key` is the one that it showed, as known_hosts writes it; empty where it showed none (WinRM, local).
+        """
         reached = self._rows[target]
-        cmids = identities(report)
         name, domain = known_name(report)
         if name == reached.name and not domain:
             domain = reached.domain
-        said = _Said(cmids, report.identity, name, domain)
-        row = next((one for one in self._candidates(said, reached) if said.fits(one, reached)), None)
-        if row is None:
-            where = Seen(at, bool(name), reached.addresses, reached.port, reached.transport)
-            row = Machine(self._new_id(), seen={ANSWER: where}, first=at)
-            self._put(row)
+        said = _Said(identities(report), report.identity, name, domain, host_key)
+        fitting = [one for one in self._candidates(said, reached) if said.fits(one, reached)]
+        own = [one for one in fitting if self._is_own(one, said, reached)]
+        claimed = {one.mid for one in fitting if one not in own and one.mid != target}
+        if claimed and not own:
+            return Placed(target, elsewhere=False, kept=False, claimed=tuple(sorted(claimed)))
+        row = own[0] if own else self._found_there(reached, host_key, at, named=bool(name))
         is_other = row.mid != target and not said.may_be(reached)
         if row.mid != target and not is_other:
             row = self._absorb(target, row.mid, reached=True)
-        row = self._rename(row, name, domain)
-        publishers = {pub for pub, _ in cmids}
+        others = self._barred(row, said, reached)
+        if not others:
+            row = self._rename(row, said, reached)
+        if host_key and not is_other and not row.host_keys:
+            self.pin(row.mid, host_key, at)
+        self._put_report(self._rows[row.mid], said, report, at)
+        return Placed(row.mid, is_other, claimed=tuple(sorted(claimed | others)))
+
+    def _found_there(self, reached: Machine, host_key: str, at: int, *, named: bool) -> Machine:
+        """A new row for a machine that answers where another one was."""
+        where = Seen(at, named, reached.addresses, reached.port, reached.transport)
+        where = where._replace(host_keys=(host_key,) if host_key else ())
+        row = Machine(self._new_id(), seen={ANSWER: where}, first=at)
+        self._put(row)
+        return row
+
+    def _put_report(self, row: Machine, said: _Said, report: Report, at: int) -> None:
+        publishers = {pub for pub, _ in said.cmids}
         kept = {(pub, cmid) for pub, cmid in row.cmids if pub not in publishers}
         self._put(
             row._replace(
-                cmids=cmids | kept,
+                cmids=said.cmids | kept,
                 identity=report.identity or row.identity,
                 report=report._replace(products=()),
                 collected=at,
                 last=max(row.last, at),
             )
         )
-        return Placed(row.mid, is_other)
+
+    def _is_own(self, row: Machine, said: _Said, reached: Machine) -> bool:
+        """Whether a row that a report fits may be the machine's by the host key that it showed (T29)."""
+        if row.mid == reached.mid:
+            return not (said.host_key and row.host_keys) or said.host_key in row.host_keys
+        return said.host_key in row.host_keys or (said.may_be(reached) and self._is_mere_name(row, reached))
+
+    def _is_mere_name(self, row: Machine, reached: Machine) -> bool:
+        """Whether a row is nothing but a name, from which its machine gains nothing that it has not got yet."""
+        gains = {*self._guarded.get(row.mid, ())} - {*self._guarded.get(reached.mid, ())}
+        return not (row.host_keys or row.addresses or row.collected is not None or gains)
 
     def trust(self, mid: str, host_keys: tuple[str, ...], at: int) -> None:
         """Keep host keys that a person vouches for, in place of all others."""
@@ -203,8 +249,27 @@ class Estate:
             )
         yield reached
 
-    def _rename(self, row: Machine, name: str, domain: str) -> Machine:
+    def _barred(self, row: Machine, said: _Said, reached: Machine) -> set[str]:
+        """The rows whose full name, or name in a list, a machine says without having shown their host key."""
+        if not said.name or (row.name and not said.domain):
+            return set()
+        return {
+            other.mid
+            for other in self._find("name", said.name)
+            if other.mid != row.mid
+            and (other.domain == said.domain if other.domain else other.collected is None)
+            and not self._yields(other, said, reached)
+        }
+
+    def _yields(self, other: Machine, said: _Said, reached: Machine) -> bool:
+        """Whether a row gives up its name to who says it."""
+        if other.mid == reached.mid:
+            return self._is_own(other, said, reached)
+        return said.host_key in other.host_keys or self._is_mere_name(other, reached)
+
+    def _rename(self, row: Machine, said: _Said, reached: Machine) -> Machine:
         """The row under the name that its machine says; a name without a domain is taken only where there is none."""
+        name, domain = said.name, said.domain
         if not name or (row.name and not domain):
             return row
         if (row.name, row.domain) == (name, domain):
@@ -213,8 +278,9 @@ class Estate:
         for other in self._find("name", name):
             if other.mid == row.mid or (other.domain and other.domain != domain):
                 continue
-            if _is_anonymous(other) and (domain or other.collected is None):
-                row = self._absorb(other.mid, row.mid)
+            is_free = _is_anonymous(other) and (domain or other.collected is None)
+            if is_free and self._yields(other, said, reached):
+                row = self._absorb(other.mid, row.mid, reached=True)
             elif other.domain:
                 self._put(other._replace(name="", domain="", former=other.full_name))
         self._release(name, domain)
@@ -236,21 +302,23 @@ class Estate:
     # --- rows ----------------------------------------------------------------------------------------------------
 
     def _absorb(self, gone: str, into: str, *, reached: bool = False) -> Machine:
-        """Make the row `gone`, which never told who it is, one with the row `into`, which was `reached` by it."""
+        """Make the row `gone`, which never told who it is, one with the row `into`, which was `reached` by it.
+
+        What was `reached` gives no host key to a row that has some, and nothing entered by hand to one that has that.
+        """
         old, row = self._rows[gone], self._rows[into]
         self._leave(old)
         del self._rows[gone]
         self.changed.discard(gone)
         self.gone[gone] = into
+        if reached:
+            self.by_report.add(gone)
         for earlier, later in self.gone.items():
             if later == gone:
                 self.gone[earlier] = into
         seen = dict(row.seen)
         for source, one in old.seen.items():
-            kept = one
-            if row.name and not old.name and not reached:
-                kept = one._replace(addresses=tuple(a for a in one.addresses if a in row.addresses))
-            seen[source] = seen[source].joined(kept) if source in seen else kept
+            seen[source] = _joined(row, source, one) if reached else _narrowed(old, row, source, one)
         name = (old.name, old.domain)
         is_new = all(name) and name != (row.name, row.domain) and not self._is_taken(name, into)
         row = row._replace(
@@ -286,6 +354,22 @@ class Estate:
             self._index[key].discard(row.mid)
 
 
+def _narrowed(old: Machine, row: Machine, source: str, one: Seen) -> Seen:
+    """What a source said of two rows; of an address alone only what is the named one's, too."""
+    if row.name and not old.name:
+        one = one._replace(addresses=tuple(each for each in one.addresses if each in row.addresses))
+    return row.seen[source].joined(one) if source in row.seen else one
+
+
+def _joined(row: Machine, source: str, one: Seen) -> Seen:
+    """What a source said of a row and of the one by which it was reached: its host keys stay its own."""
+    before = row.seen.get(source)
+    if before and source == HAND:
+        return before
+    both = before.joined(one) if before else one
+    return both._replace(host_keys=before.host_keys if before else ()) if row.host_keys else both
+
+
 def _is_anonymous(row: Machine) -> bool:
     """Whether a row never told who it is: it was never collected, or showed no identity then."""
     return not row.cmids and not row.identity
@@ -308,6 +392,7 @@ class _Said(NamedTuple):
     identity: str
     name: str
     domain: str
+    host_key: str
 
     def fits(self, row: Machine, reached: Machine) -> bool:
         """Whether the row may be this machine's: of what both know, what differs does not outvote what agrees."""

@@ -10,7 +10,7 @@ from volact.protocol.problems import Refusal, Refused
 from volact.vamt import groups, schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from sqlalchemy import Connection
 
@@ -90,6 +90,15 @@ def _all(tx: Connection) -> list[Known]:
     table = schema.credential
     rows = tx.execute(sa.select(table).order_by(table.c.grp))
     return [Known(row.grp, Kept(row.kind, row.account, row.options, row.sealed), row.made) for row in rows]
+
+
+def guarded(tx: Connection, machines: Iterable[int]) -> dict[int, list[str]]:
+    """The groups that have a login, of those that machines are in, by their numbers: who is in one is told its secret."""
+    have = {*tx.execute(sa.select(schema.credential.c.grp)).scalars()}
+    return {
+        number: [name for name in names if name in have]
+        for number, names in groups.of_machines(tx, machines).items()
+    }
 
 
 def opened(tx: Connection, unlock: Callable[[], Sealer]) -> Mapping[str, Login]:

@@ -166,7 +166,7 @@ def save(tx: Connection, estate: Estate, known: Mapping[str, int]) -> dict[str, 
         )
     _change(tx, [(known[one.mid], one) for one in changed if one.mid in known])
     for mid, into in gone.items():
-        _unite(tx, (mid, known[mid]), (into, found[into]))
+        _unite(tx, (mid, known[mid]), (into, found[into]), by_report=mid in estate.by_report)
     _index(tx, changed, found)
     return {mid: number for mid, number in found.items() if mid not in gone}
 
@@ -236,13 +236,19 @@ def _clear(tx: Connection, rows: Sequence[int]) -> None:
             tx.execute(sa.delete(table).where(table.c.machine.in_(part)))
 
 
-def _unite(tx: Connection, gone: tuple[str, int], into: tuple[str, int]) -> None:
-    """Give what belongs to a row that is gone to the row that it became one with, and remove it; each (id, number)."""
+def _unite(tx: Connection, gone: tuple[str, int], into: tuple[str, int], *, by_report: bool) -> None:
+    """Give what belongs to a row that is gone to the row that it became one with, and remove it; each (id, number).
+
+    A row that is in groups comes into none that has a login because of what a machine said (T29).
+    """
     member, machine, row = schema.member, schema.machine, schema.action_row
     has = sa.select(member.c.grp).where(member.c.machine == into[1])
-    tx.execute(
-        sa.update(member).where(member.c.machine == gone[1], member.c.grp.not_in(has)).values(machine=into[1])
-    )
+    moved = sa.update(member).where(member.c.machine == gone[1], member.c.grp.not_in(has))
+    if by_report and tx.execute(has.limit(1)).first():
+        logins = sa.select(schema.credential.c.grp)
+        secret = sa.select(schema.grp.c.id).where(schema.grp.c.name.in_(logins))
+        moved = moved.where(member.c.grp.not_in(secret))
+    tx.execute(moved.values(machine=into[1]))
     said, older = schema.said, schema.said.alias()
     notes = sa.select(older.c.notes).where(older.c.machine == gone[1]).scalar_subquery()
     tx.execute(sa.update(said).where(said.c.machine == into[1], said.c.notes == "").values(notes=notes))
@@ -345,6 +351,15 @@ def put_outcomes(tx: Connection, found: Sequence[tuple[int, str, str]], tried: i
         .where(table.c.id == sa.bindparam("number"))
         .values(code=sa.bindparam("said"), detail=sa.bindparam("more"), tried=tried)
     )
+    if found:
+        tx.execute(statement, [{"number": one, "said": code, "more": more} for one, code, more in found])
+
+
+def flag(tx: Connection, found: Sequence[tuple[int, str, str]]) -> None:
+    """Write what came up about machines that were not asked: number, code and detail."""
+    table = schema.machine
+    statement = sa.update(table).where(table.c.id == sa.bindparam("number"))
+    statement = statement.values(code=sa.bindparam("said"), detail=sa.bindparam("more"))
     if found:
         tx.execute(statement, [{"number": one, "said": code, "more": more} for one, code, more in found])
 
