@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import vamt_scenario
 from cyclopts import App
 
+import vamt_scenario
 from volact import children, cli, quickstart, slmgr
 from volact.client.cli import parser as client_parser
 from volact.console import REFUSED

@@ -98,9 +98,7 @@ class Network:
         return Named({ZONE: "\n".join(records)}, [KEY])
 
     def ask(self, bind: Named) -> None:
-        (self.folder / "resolv.conf").write_text(
-            f"nameserver {LOOPBACK}\nport {bind.port}\nsearch {ZONE}\n"
-        )
+        (self.folder / "resolv.conf").write_text(f"nameserver {LOOPBACK}\nport {bind.port}\nsearch {ZONE}\n")
         key = self.folder / "key"
         key.write_text(KEY.text())
         key.chmod(0o600)
