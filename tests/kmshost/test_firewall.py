@@ -155,7 +155,7 @@ def dropping(*rules: str, beside: str = "") -> str:
 @functools.cache
 def printed() -> dict[str, str]:
     """All rulesets below as nft itself prints them, in one namespace."""
-    rulesets = [rules for rules, _ in (*RULESETS, *QUOTED)]
+    rulesets = [*(rules for rules, _ in (*RULESETS, *QUOTED)), OURS, OTHERS]
     steps = [
         f"nft flush ruleset; printf %s {shlex.quote(one)} | nft -f -; nft -j list ruleset" for one in rulesets
     ]
@@ -273,6 +273,20 @@ QUOTED = [
 @pytest.mark.parametrize(("rules", "quoted"), QUOTED)
 def test_k19_the_rule_that_refuses_is_quoted(rules: str, quoted: str) -> None:
     assert quoted in seen_in(rules).detail
+
+
+OURS = dropping(f'{PORT} accept comment "volact kmshost"')
+OTHERS = dropping(f'{PORT} accept comment "web"', 'tcp dport 22 accept comment "volact kmshost"')
+
+
+@pytest.mark.parametrize(("rules", "back"), [(OURS, 1), (OTHERS, 0), (dropping(f"{PORT} accept"), 0)])
+def test_k19_a_rule_of_ours_can_be_taken_back_and_no_other(rules: str, back: int) -> None:
+    found = seen_in(rules).back
+    assert len(found) == back
+    for words in found:
+        assert words[:3] == ("nft", "delete", "rule")
+        assert words[-2] == "handle"
+        assert words[-1].isdigit()
 
 
 def test_k19_a_program_beside_the_rules_decides_nobody_knows_what() -> None:
