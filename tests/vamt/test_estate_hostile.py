@@ -217,3 +217,12 @@ def test_a_new_machine_at_a_rows_place_has_the_key_that_it_showed() -> None:
     placed = world.estate.report("m1", says("new", cmid="N", identity="K"), 200, VICTIM)
     assert placed.elsewhere
     assert world.estate[placed.mid].host_keys == (VICTIM,)
+
+
+def test_a_machine_that_takes_a_mere_name_has_its_row() -> None:
+    """Renamed; the directory knows the new name already."""
+    world = World(Sighting("ldap", "new", "a.test"), HONEST)
+    world.estate.report("m2", IS_EVIL, 110, EVIL)
+    placed = world.estate.report("m2", says("new", cmid="E", identity="J"), 200, EVIL)
+    assert (placed.mid, placed.claimed, world.estate.gone) == ("m2", (), {"m1": "m2"})
+    assert world.estate["m2"].full_name == "new.a.test"

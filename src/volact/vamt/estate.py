@@ -187,7 +187,7 @@ class Estate:
         if host_key and not is_other and not row.host_keys:
             self.pin(row.mid, host_key, at)
         self._put_report(self._rows[row.mid], said, report, at)
-        return Placed(row.mid, is_other, claimed=tuple(sorted(claimed | others)))
+        return Placed(row.mid, is_other, claimed=tuple(sorted((claimed | others) - self.gone.keys())))
 
     def _found_there(self, reached: Machine, host_key: str, at: int, *, named: bool) -> Machine:
         """A new row for a machine that answers where another one was."""
