@@ -7,11 +7,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from alembic.autogenerate import compare_metadata
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
+import migrated
 import postgres
 from kmshost.site import ADDRESS, PRODUCT, SERVER, Machine, Numbers, Site
 from volact import db
@@ -29,31 +26,15 @@ HOUR = 3600
 
 
 def test_the_migrated_schema_is_the_one_of_the_code(database: str | Path) -> None:
-    engine = db.connect(database)
-    with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, schema.metadata) == []
-    engine.dispose()
+    assert migrated.is_the_schema_of(schema.metadata, database)
 
 
 def test_the_newest_script_is_the_revision_of_the_code() -> None:
-    config = Config()
-    config.set_main_option("script_location", str(SCRIPTS))
-    config.set_main_option("path_separator", "os")
-    assert ScriptDirectory.from_config(config).get_heads() == [schema.REVISION]
+    assert migrated.newest(SCRIPTS) == [schema.REVISION]
 
 
 def test_a_store_of_a_newer_version_is_refused_and_not_touched(database: str | Path) -> None:
-    engine = db.connect(database)
-    with db.transaction(engine) as tx:
-        tx.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(BrokenData) as refused:
-        Store(engine).migrate()
-    assert refused.value.refusal.code == "store-newer"
-    assert db.revision(engine) == "9999"
-    with db.transaction(engine) as tx:
-        tx.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{schema.REVISION}'")
-    engine.dispose()
+    migrated.newer_is_refused(Store, database, schema.REVISION)
 
 
 def test_settings_of_the_one_host_before_stay_its_own(tmp_path: Path) -> None:

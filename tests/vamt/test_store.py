@@ -4,14 +4,9 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from alembic.autogenerate import compare_metadata
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
+import migrated
 from vamt.site import ADMINISTRATOR, OPERATOR, PUB, Site, product, report
-from volact import db
-from volact.protocol.problems import BrokenData
 from volact.vamt import records, schema, store
 from volact.vamt.collecting.targets import Login
 from volact.vamt.estate import Estate
@@ -25,30 +20,15 @@ SCRIPTS = Path(store.__file__).parent / "migrations"
 
 
 def test_the_migrated_schema_is_the_one_of_the_code(database: str | Path) -> None:
-    engine = db.connect(database)
-    with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, schema.metadata) == []
-    engine.dispose()
+    assert migrated.is_the_schema_of(schema.metadata, database)
 
 
 def test_the_newest_script_is_the_revision_of_the_code() -> None:
-    config = Config()
-    config.set_main_option("script_location", str(SCRIPTS))
-    config.set_main_option("path_separator", "os")
-    assert ScriptDirectory.from_config(config).get_heads() == [schema.REVISION]
+    assert migrated.newest(SCRIPTS) == [schema.REVISION]
 
 
 def test_a_store_of_a_newer_version_is_refused_and_not_touched(database: str | Path) -> None:
-    engine = db.connect(database)
-    with db.transaction(engine) as tx:
-        tx.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(BrokenData) as refused:
-        Store(engine).migrate()
-    assert refused.value.refusal.code == "store-newer"
-    with db.transaction(engine) as tx:
-        tx.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{schema.REVISION}'")
-    engine.dispose()
+    migrated.newer_is_refused(Store, database, schema.REVISION)
 
 
 def test_the_number_of_a_list_only_rises(site: Site) -> None:
