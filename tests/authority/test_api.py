@@ -11,10 +11,11 @@ import structlog
 
 from authority_site import ADDRESS, Site
 from volact import http
+from volact.authority import statuslist
 from volact.authority.api import Face
 from volact.authority.asks import Sent
 from volact.grouping import GroupCommit
-from volact.protocol.problems import PROBLEMS, Refusal
+from volact.protocol.problems import PROBLEMS, Refusal, Refused
 from world import PRODUCT, claims_of, new_key, remaining
 
 Call = Callable[..., Awaitable[tuple[int, dict[str, str], bytes]]]
@@ -234,6 +235,34 @@ def test_the_status_list_has_an_etag_and_is_seen_when_it_changes(site: Site) -> 
         assert status == 200
         assert changed["etag"] != headers["etag"]
         assert body.partition(b"\n")[2].startswith(b"key ")
+
+    through(site, use)
+
+
+def test_who_hears_of_a_return_finds_it_on_the_list(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine believes the list alone (M6), and asks for it at once: it is not a tick behind the answer."""
+    key = site.key()
+    machine, ref, act = site.activated(key)
+    other, other_ref, other_act = site.activated(key)
+
+    async def give_back(app: http.App, bundle: dict[str, Any]) -> tuple[int, str]:
+        status, _, _ = await call(app, "POST", "/v1/requests", json.dumps(bundle).encode())
+        _, _, body = await call(app, "GET", "/v1/status")
+        return status, body.partition(b"\n")[2].decode()
+
+    def broken(*_: object) -> None:
+        raise Refused(Refusal("storage-unavailable"))
+
+    async def use(app: http.App, face: Face) -> None:
+        status, listed = await give_back(app, machine.request(key, "return", ref=ref))
+        assert (status, act in listed) == (200, True)
+        with monkeypatch.context() as patched:
+            patched.setattr(statuslist, "published", broken)
+            status, listed = await give_back(app, other.request(key, "return", ref=other_ref))
+        assert (status, other_act in listed) == (200, False), "it is on disk, and so it is said"
+        await asyncio.to_thread(face.refresh)
+        _, _, body = await call(app, "GET", "/v1/status")
+        assert other_act in body.decode()
 
     through(site, use)
 

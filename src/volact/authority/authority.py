@@ -72,6 +72,8 @@ class Authority:
         self._known_keys: dict[str, KeyAndPublic] = {}
         self._known_sources: set[tuple[int, str]] = set()
         self._policies: dict[tuple[int, int], Policy] = {}
+        self.newest_list = 0
+        """The newest status list that this process wrote; 0 before its first."""
 
     # --- before the transaction ---------------------------------------------------------------------------
 
@@ -123,12 +125,12 @@ class Authority:
             whole = _Batch(tx, book, issuer, now)
             outcomes = [self._decide_one(whole, asked) for asked in batch]
             book.write()
-            if book.returns:
-                statuslist.renew(tx, self.keyring, self._randomness, now)
+            ver = statuslist.renew(tx, self.keyring, self._randomness, now) if book.returns else 0
             # A return does not use the key, and whoever reads a medium can bring it.
             places = {(asked.key.id, asked.source) for asked in batch if asked.op != "return"}
             places -= self._known_sources
             new = store.add_sources(tx, places, now) if places else set()
+        self.newest_list = max(self.newest_list, ver)
         self._remember_sources(places)
         labels = {asked.key.id: asked.key.label for asked in batch}
         for key, source in sorted(new):

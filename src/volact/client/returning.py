@@ -176,7 +176,7 @@ def _after_failure(
     code = error.refusal.code
     is_final = isinstance(error, Refused) and code not in _AGAIN
     if is_final and code == "activation-returned":
-        is_final = _has_looked(here, product)
+        is_final = _is_listed(here, product)
     if not by_file and is_final:
         here.store.remove(here.pub, product, folder.RETURN)
         superseded = held.confirmation if code == "confirmation-superseded" else ""
@@ -188,10 +188,14 @@ def _after_failure(
     here.save()
 
 
-def _has_looked(here: Installation, product: str) -> bool:
-    """Whether the status list was had, which alone is believed that an activation was given back."""
+def _is_listed(here: Installation, product: str) -> bool:
+    """Whether the status list, fetched now, says that it was given back, which alone is believed.
+
+    A list that does not say so yet may be on its way: another of the authority's processes wrote the newest.
+    """
     try:
         contact.fetch_status(here, product)
     except (Refused, Unreachable, DocumentRefused):
         return False
-    return True
+    grant = here.grant(product)
+    return grant is None or "returned" in check.marks_on(here.state, grant)
