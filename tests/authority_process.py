@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import inprocess
+from namespaces import Namespace
 from volact import calls
 from volact.protocol import keys
 from volact.protocol.keys import ProductKey
@@ -64,6 +65,15 @@ class Home(RoleHome):
         self.run("product", "export", PRODUCT, "-o", str(exported))
         self.product = json.loads(exported.read_text())
         self.pins: list[str] = claims_of(self.product["token"])["tls"]
+
+    def say_address(self, url: str) -> None:
+        """From now on the product's file says where the authority is."""
+        file = self.folder / "product.toml"
+        file.write_text(file.read_text() + f'[authority]\nurl = "{url}"\n')
+        self.run("product", "add", str(file))
+        exported = self.folder / "cad.volact-product"
+        self.run("product", "export", PRODUCT, "-o", str(exported))
+        self.product = json.loads(exported.read_text())
 
     def key(self, kind: str = "mak", activations: int | None = 10) -> ProductKey:
         more = ["--activations", str(activations)] if kind == "mak" else []
@@ -153,17 +163,12 @@ class Forked:
 
 
 @contextmanager
-def reachable(folder: Path) -> Iterator[Home]:
+def reachable(folder: Path, policy: str = "") -> Iterator[Home]:
     """An authority that serves, and whose product file says where."""
     home = Home(folder)
-    home.set_up()
+    home.set_up(policy)
     with Serving(home) as serving:
-        file = home.folder / "product.toml"
-        file.write_text(file.read_text() + f'[authority]\nurl = "{serving.url}"\n')
-        home.run("product", "add", str(file))
-        exported = home.folder / "cad.volact-product"
-        home.run("product", "export", PRODUCT, "-o", str(exported))
-        home.product = json.loads(exported.read_text())
+        home.say_address(serving.url)
         yield home
 
 
@@ -172,11 +177,12 @@ class Serving:
 
     role = "authority"
 
-    def __init__(self, home: Home, listen: str = "127.0.0.1:0") -> None:
+    def __init__(self, home: Home, listen: str = "127.0.0.1:0", within: Namespace | None = None) -> None:
         self.home = home
         self.log = (home.folder / "serve.log").open("ab")
+        words = (sys.executable, "-m", "volact", self.role, "serve", "--listen", listen, "--json")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "volact", self.role, "serve", "--listen", listen, "--json"],
+            within.words(*words) if within else words,
             env=home.environ,
             stdout=subprocess.PIPE,
             stderr=self.log,

@@ -2,6 +2,9 @@
 
 import json
 import secrets
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,20 @@ from world import NOW, PRODUCT, HandClock, Machine, claims_of, remaining, verifi
 CUSTOMER = "Contoso"
 ADDRESS = "192.0.2.10"
 UNLIMITED = AuthoritySettings(key_rate=0, source_rate=0)
+
+
+class Cut(Exception):
+    """The process ends here."""
+
+
+class _CutBeforeSigning:
+    """A signer of a process that ends when it should sign."""
+
+    def __init__(self, signer: Any) -> None:
+        self.kid, self.jwk = signer.kid, signer.jwk
+
+    def sign_payload(self, name: str, payload: bytes) -> str:
+        raise Cut(name)
 
 
 class Site:
@@ -67,6 +84,10 @@ class Site:
             lambda name, fields: self.reported.append((name, dict(fields))),
         )
 
+    def cut_before_signing(self) -> Authority:
+        """Another process, which ends (`Cut`) when it should sign."""
+        return self.another_authority(self.keyring_with(_CutBeforeSigning(self.keyring.issuer)))  # type: ignore[arg-type]
+
     def keyring_with(self, issuer: Signer) -> Keyring:
         """The same site with another object that signs."""
         return Keyring(
@@ -95,6 +116,20 @@ class Site:
         sent = [Sent(b.get("token"), b.get("jwk"), b.get("proof"), b.get("usage")) for b in bundles]
         answers = (by or self.authority).answer([(one, address) for one in sent])
         return [one if isinstance(one, Refusal) else json.loads(one) for one in answers]
+
+    def ask_twice(self, bundles: Sequence[dict[str, Any]]) -> list[list[Any]]:
+        """What two processes answer, each of them asked the same things at the same moments."""
+        barrier = threading.Barrier(2)
+
+        def run(by: Authority) -> list[Any]:
+            answers = []
+            for bundle in bundles:
+                barrier.wait()
+                answers.append(self.ask_one(bundle, by=by))
+            return answers
+
+        with ThreadPoolExecutor(2) as threads:
+            return list(threads.map(run, (self.another_authority(), self.another_authority())))
 
     def ask_one(self, bundle: dict[str, Any], **more: Any) -> Any:
         return self.ask(bundle, **more)[0]

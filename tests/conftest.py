@@ -9,6 +9,11 @@ from hypothesis import HealthCheck, settings
 
 import postgres
 
+# Where compiled code is not kept, each of the many programs that are started here compiles volact anew, and each worker
+# rewrites the assertions of every test.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # A shared CI core can stall for a second: a deadline would fail the build, not find a fault.
 # In CI the same examples come every time, so that a red build can be repeated.
 settings.register_profile("here", deadline=None)

@@ -20,7 +20,7 @@ class Databases:
         self._template = folder / "template.db"
         self._store = store
         self._metadata = metadata
-        self._url = ""
+        self._urls: dict[str, str] = {}
 
     def sqlite(self, path: Path) -> Path:
         """A new file at `path`."""
@@ -30,13 +30,14 @@ class Databases:
             store.close()
         return Path(shutil.copy(self._template, path))
 
-    def postgresql(self, server: postgres.Postgres) -> str:
-        """The URL of the one database, emptied: making one takes longer than most tests."""
-        self._url = self._url or server.url(server.new_database())
-        store = self._store(db.connect(self._url))
+    def postgresql(self, server: postgres.Postgres, name: str = "") -> str:
+        """The URL of the one database, or the one that a test calls so, emptied: making one takes longer than most."""
+        if name not in self._urls:
+            self._urls[name] = server.url(server.new_database())
+        store = self._store(db.connect(self._urls[name]))
         store.migrate()
         with store.writing() as tx:
             for table in reversed(self._metadata.sorted_tables):
                 tx.execute(table.delete())
         store.close()
-        return self._url
+        return self._urls[name]

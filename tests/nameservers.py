@@ -419,3 +419,15 @@ def cut(wire: bytes) -> bytes:
 def is_update(wire: bytes) -> bool:
     """Whether a query is an update (RFC 2136)."""
     return dns.opcode.from_flags(int.from_bytes(wire[2:4], "big")) == dns.opcode.UPDATE
+
+
+FAULTS: dict[str, Callable[[Scripted], Answer]] = {
+    "silent": lambda _server: silent(),
+    "SERVFAIL": lambda _server: failing("SERVFAIL"),
+    "REFUSED": lambda _server: failing("REFUSED"),
+    "empty": lambda _server: failing("NOERROR"),
+    "NXDOMAIN": lambda _server: failing("NXDOMAIN"),
+    "10 s late": lambda server: server.late(10, failing("NOERROR")),
+    "cut short": lambda _server: lambda wire, _tcp: reply(wire, truncated=True),
+}
+"""What may be wrong with a name server."""

@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
-SECONDS = 20.0
+SECONDS = 30.0
 
 
-def until(holds: Callable[[], bool], seconds: float = SECONDS) -> None:
-    """Return as soon as it holds."""
+def until(found: Callable[[], Any], seconds: float = SECONDS) -> Any:
+    """What it answers, as soon as that is something true."""
     end = time.monotonic() + seconds
-    while not holds():
+    while not (what := found()):
         assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.1)
+        time.sleep(0.05)
+    return what

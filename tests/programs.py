@@ -15,6 +15,8 @@ import pytest
 LOOPBACK = "127.0.0.1"
 TIMEOUT = 20
 """Seconds that a start or a stop may take on a busy machine; it takes a tenth."""
+HEARS_CTRL_C = ("env", "--default-signal=INT")
+"""Before a command that is to be stopped so: what a shell starts in the background ignores SIGINT, and so do its children."""
 
 
 def installed(program: str, package: str) -> str:

@@ -2,11 +2,13 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
+from terminal import Terminal
 from volact import cli, console, slmgr
 from volact.client import cli as client
 from volact.console import Console
@@ -261,3 +263,70 @@ def test_what_is_neither_a_span_nor_a_time_is_said(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         console.since_argument(text, 1_000_000)
     assert len(str(caught.value)) < 120
+
+
+SHOW = """
+import sys
+from volact import commands
+from volact.console import Console
+json = sys.argv[1] == "--json"
+def show():
+    commands.show(Console(json=json), ["answer"], [["answer"]], ["what"], "")
+sys.exit(commands.run(Console(json=json), show))
+"""
+
+
+FULL = "not-writable: A file or folder cannot be written. No space left on device."
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("--json 1>&-", 0, ""),
+        ("--prose 1>&-", 0, ""),
+        ("--json 1>/dev/full", 4, FULL),
+        ("--prose 1>/dev/full", 4, FULL),
+        ("--json 1>/dev/full 2>/dev/full", 4, ""),
+        ("--prose 2>&-", 0, ""),
+        ("--json | head -c 0", 0, ""),
+    ],
+)
+def test_an_answer_that_cannot_be_written(words: str, code: int, said: str) -> None:
+    """No traceback, neither then nor when Python ends and would write what is left."""
+    done = subprocess.run(
+        ["bash", "-c", f'set -o pipefail; "$0" -c "$1" {words}', sys.executable, SHOW],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code
+    assert done.stderr.splitlines()[:1] == ([said] if said else [])
+    assert "Error" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "cell", ["\x1b[2J", "\x1b]0;x\x07", "\u009b31m", "a\u202eb", "a\nb", "a\tb", "a\rb", "\x00"]
+)
+def test_no_cell_of_a_table_steers_a_terminal(cell: str) -> None:
+    """T26: what machines, files and people say is shown in tables."""
+    drawn = console.table([("web1", cell), ("[b]é", "ok")], ("machine", "what"))
+    assert all(line.isprintable() for line in drawn.splitlines())
+    assert len(drawn.splitlines()) == 3
+    assert "[b]é     ok" in drawn
+
+
+def test_a_key_that_is_typed_on_a_terminal_is_not_shown() -> None:
+    program = "from volact.console import secret_argument; print(len(secret_argument('-')), 'characters')"
+    with Terminal(environ=os.environ, python=("-c", program)) as terminal:
+        terminal.answer("Secret (not shown)", KEY)
+        assert terminal.end() == 0
+        assert f"{len(KEY)} characters" in terminal.shown
+        assert GROUPS[0] not in terminal.shown
+
+
+def test_a_terminal_that_is_closed_instead_gives_nothing() -> None:
+    program = "from volact.console import typed_secret; print(repr(typed_secret()))"
+    with Terminal(environ=os.environ, python=("-c", program)) as terminal:
+        terminal.answer("Secret (not shown)", "\x04")  # Ctrl-D
+        assert terminal.end() == 0
+        assert "''" in terminal.shown

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from volact import sources
+from volact.protocol.problems import Refusal
 from volact.sources import Bucket, Buckets
 
 
@@ -125,6 +126,32 @@ def test_what_is_looked_at_and_not_kept_is_not_taken() -> None:
     assert [buckets.look("a", 5)[1], buckets.look("b", 5)[1], buckets.look("a", 6)[1]] == [1, 0, 0]
     buckets.limit(0, 1)
     assert buckets.look("a", 5) == (Bucket(0, 5), 0)
+
+
+def test_who_is_limited_is_told_when_to_come_again_and_pays_nothing() -> None:
+    buckets: Buckets[str] = Buckets(30, 1)
+    assert buckets.limited("a", 5) is None
+    refusal = buckets.limited("a", 5)
+    assert refusal == Refusal("too-many-requests", "Wait 2 s.", (("retry_after", 2),))
+    assert buckets.limited("a", 6) == sources.too_many(1)
+    assert buckets.limited("b", 6) is None
+    assert buckets.limited("a", 7) is None
+    assert sources.too_many(1, "Too fast.").detail == "Too fast. Wait 1 s."
+
+
+@pytest.mark.parametrize(("asks", "wait"), [(0, 0), (1, 0), (2, 2), (3, 4), (12, 22)])
+def test_what_is_charged_may_leave_a_debt(asks: int, wait: int) -> None:
+    """Of a bucket that holds 2 asks and gets one every 2 s."""
+    buckets: Buckets[str] = Buckets(30, 2)
+    buckets.charge("a", asks, 5)
+    assert buckets.look("a", 5)[1] == wait
+
+
+def test_without_a_limit_nothing_is_charged() -> None:
+    buckets: Buckets[str] = Buckets(0, 2)
+    buckets.charge("a", 100, 5)
+    buckets.limit(30, 2)
+    assert buckets.look("a", 5)[1] == 0
 
 
 def test_names_that_have_filled_up_longest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

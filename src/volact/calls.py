@@ -4,13 +4,14 @@ Licence trust rests on signatures and never on TLS; the connection's key is comp
 reveals about itself reaches nobody but the one who is meant. Where a product names no key of its authority, the
 system's CAs decide. A KMS host's key is compared with its signed host document, which comes over the connection
 itself: `HostCaller` says whose key it is, and takes no other from then on (PROTOCOL section 6).
+
+What only a real call needs is imported by it: most commands of a machine look at files alone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
 import json
 import os
 import socket
@@ -20,7 +21,6 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
@@ -29,6 +29,7 @@ from volact.protocol.problems import DocumentRefused, Refusal, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from http.client import HTTPSConnection
 
     _SocketAddress = tuple[int, int, int, str, Any]
     """As `socket.getaddrinfo` gives them."""
@@ -84,6 +85,8 @@ class Answer(NamedTuple):
 
 def spki_digest(certificate: bytes) -> str:
     """SHA-256 of the subject public key info of a DER certificate, 43 characters."""
+    from cryptography import x509  # noqa: PLC0415
+
     key = x509.load_der_x509_certificate(certificate).public_key()
     spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return ids.b64u(hashlib.sha256(spki).digest())
@@ -115,7 +118,7 @@ class _Connection:
         self._prefix = ""
         self._pins: tuple[str, ...] = ()
         self._connect, self._read, self._whole = connect, read, whole
-        self._connection: http.client.HTTPSConnection | None = None
+        self._connection: HTTPSConnection | None = None
         self._until: float | None = None  # monotonic; None for a connection that is kept for long
         self.ip = ""
 
@@ -151,6 +154,8 @@ class _Connection:
         return self._call("GET", path, None, dict(headers or {}), most or self._answer_limit)
 
     def _call(self, method: str, path: str, data: bytes | None, headers: dict[str, str], most: int) -> Answer:
+        from http.client import HTTPException, IncompleteRead  # noqa: PLC0415
+
         cut = threading.Event()
         whole = self._whole
         try:
@@ -161,8 +166,8 @@ class _Connection:
                 response = connection.getresponse()
                 body = response.read(most + 1)
             if response.length and len(body) <= most:
-                raise http.client.IncompleteRead(body, response.length)
-        except (OSError, UnicodeError, http.client.HTTPException) as error:  # Unicode: a name that is none
+                raise IncompleteRead(body, response.length)
+        except (OSError, UnicodeError, HTTPException) as error:  # Unicode: a name that is none
             self.close()
             reason = str(error) or type(error).__name__
             if cut.is_set():
@@ -190,12 +195,14 @@ class _Connection:
             raise TimeoutError("no time is left for it")
         return left
 
-    def _connected(self, cut: threading.Event) -> http.client.HTTPSConnection:
+    def _connected(self, cut: threading.Event) -> HTTPSConnection:
+        from http.client import HTTPSConnection  # noqa: PLC0415
+
         if self._connection is not None and self._connection.sock is None:
             self._connection = None  # the server closed it after its answer
         if self._connection is None:
             context = self._context()
-            connection = http.client.HTTPSConnection(self._host, self._port, context=context)
+            connection = HTTPSConnection(self._host, self._port, context=context)
             connection.auto_open = 0  # nothing is sent on a connection whose key was not compared
             self._connection = connection  # so that `close` finds it, whatever fails
             with (

@@ -15,7 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from volact.console import DONE, USAGE, Console, run, table
 from volact.files import PUBLIC, write_durably
-from volact.protocol.problems import BrokenData, UsageError
+from volact.protocol.problems import BrokenData, UsageError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -147,7 +147,7 @@ def show(
     """Answer a list: JSON, or a table, or what to do so that there is something to list."""
     if not rows:
         console.answer(value, empty)
-    elif console.json or not sys.stdout.isatty():
+    elif console.json or not (sys.stdout and sys.stdout.isatty()):
         console.answer(value, table([[str(cell) for cell in row] for row in rows], head))
     else:
         from rich.console import Console as Terminal  # noqa: PLC0415 - only a terminal pays for this import
@@ -156,7 +156,7 @@ def show(
 
         drawn = Table(*head, box=None, header_style="bold", pad_edge=False)
         for row in rows:
-            drawn.add_row(*[Text(str(cell)) for cell in row])  # as it is: a name may hold [brackets]
+            drawn.add_row(*[Text(printable(str(cell))) for cell in row])  # a name may hold [brackets]
         Terminal().print(drawn)
 
 

@@ -9,14 +9,18 @@ the words and hides the key in all that it refuses or remarks with; no command d
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
 import re
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
 from volact.clock import ClockInvalid
 from volact.config import SettingInvalid
-from volact.protocol.problems import BrokenData, Refusal, UsageError, VolactError
+from volact.files import is_exposed
+from volact.protocol.problems import BrokenData, Refusal, UsageError, VolactError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -66,16 +70,19 @@ class Console:
         """
         self.json = json
         self._words, self._known = words, known
-        self._out = out or sys.stdout
-        self._err = err or sys.stderr
+        # One that was closed before we began is None: then there is nobody to speak to.
+        self._out = out or sys.stdout or io.StringIO()
+        self._err = err or sys.stderr or io.StringIO()
 
     def answer(self, value: Any, prose: str) -> None:  # noqa: ANN401 - any JSON value
-        """Print the command's one answer: `value` as JSON, or `prose`."""
-        if self.json:
-            self._out.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
-        elif prose:
-            self._out.write(prose.rstrip("\n") + "\n")
-        self._out.flush()
+        """Print the command's one answer: `value` as JSON, or `prose`.
+
+        Raises:
+            OSError: if it could not be written; it is not tried again then.
+        """
+        text = json.dumps(value, ensure_ascii=False, indent=2) if self.json else prose.rstrip("\n")
+        if text:
+            _write(self._out, text + "\n")
 
     def remark(self, text: str) -> None:
         """Say something about the work on standard error; of a key among what was typed nothing but its last group."""
@@ -87,13 +94,14 @@ class Console:
         shown = refusal._replace(detail=self._shown(refusal.detail), extra=extra)
         next_step = self._shown(next_step or shown.problem.next_step)
         if self.json:
-            self.answer({**shown.document(), "next": next_step}, "")
+            with contextlib.suppress(OSError):  # what is said beside it is left
+                self.answer({**shown.document(), "next": next_step}, "")
         self._say(f"{shown.code}: {without_keys(str(shown))}\n{next_step}")
         return exit_code
 
     def _say(self, text: str) -> None:
-        self._err.write(text.rstrip("\n") + "\n")
-        self._err.flush()
+        with contextlib.suppress(OSError):
+            _write(self._err, text.rstrip("\n") + "\n")
 
     def _shown(self, value: Any) -> Any:  # noqa: ANN401 - a text, or what a refusal carries: any JSON value
         """The value as it is shown: each text in it without a key."""
@@ -102,6 +110,19 @@ class Console:
         if isinstance(value, dict):
             return {name: self._shown(member) for name, member in value.items()}
         return [self._shown(one) for one in value] if isinstance(value, list) else value
+
+
+def _write(out: TextIO, text: str) -> None:
+    """Write it all, at once; where that fails nothing is left that Python would try to write at its end."""
+    try:
+        out.write(text)
+        out.flush()
+    except OSError:
+        with contextlib.suppress(OSError):  # a text in memory has no file
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, out.fileno())
+            os.close(nowhere)
+        raise
 
 
 def without_keys(text: str) -> str:
@@ -188,20 +209,74 @@ def _file_refusal(error: OSError) -> Refusal:
     return Refusal(code, f"{where}{error.strerror or error}.")
 
 
-def secret_argument(text: str) -> str:
-    """A KEY argument: the key itself, ``-`` for standard input, or ``@FILE`` (M8)."""
+def secret_argument(text: str, *, whole: bool = False) -> str:
+    """A KEY argument: the key itself, ``-`` for standard input, or ``@FILE``: a line of it, or the whole (M8).
+
+    What is typed for ``-`` on a terminal is not shown there.
+    """
     name = text[1:] if text.startswith("@") else "Standard input"
     try:
+        if text == "-" and sys.stdin.isatty():
+            return typed_secret()
         if text == "-":
-            return sys.stdin.readline().strip()
+            return _line_or_whole(sys.stdin, whole=whole)
         if text.startswith("@"):
             with open(name, encoding="utf-8-sig") as file:
-                return file.readline().strip()
+                return _line_or_whole(file, whole=whole)
     except UnicodeDecodeError:
         raise BrokenData(f"{name} is not text.", "not-readable") from None
     except OSError as error:
         raise BrokenData(f"{name}: {error.strerror}.", "not-readable") from None
     return text
+
+
+def _line_or_whole(file: TextIO, *, whole: bool) -> str:
+    return (file.read(_LARGEST_SECRET) if whole else file.readline()).strip()
+
+
+_LARGEST_SECRET = 65536
+
+
+def typed_secret(prompt: str = "Secret") -> str:
+    """A line that is typed on the terminal and not shown there; empty if it is closed instead."""
+    import getpass
+
+    try:
+        return getpass.getpass(f"{prompt} (not shown): ").strip()
+    except EOFError:
+        return ""
+
+
+def credential_argument(text: str, option: str, *, whole: bool = False) -> str:
+    """A password or key for `option`, read as `secret_argument` reads it, or empty if that is (T28).
+
+    Raises:
+        UsageError: if it is the secret itself: others see arguments.
+        BrokenData: `key-file-exposed` if others can read the file, or write it; `not-readable`.
+    """
+    if text == "-" and sys.stdin.isatty():
+        return typed_secret(f"{option}")
+    if text.startswith("@"):
+        refuse_exposed(text[1:])
+    elif text and text != "-":
+        raise UsageError(
+            f"{option} takes no secret itself.", f"Give {option} @FILE, or - for standard input."
+        )
+    return secret_argument(text, whole=whole)
+
+
+def refuse_exposed(path: str) -> None:
+    """See to it that others can neither read nor write a file with a secret; what is no regular file is not looked at.
+
+    Raises:
+        BrokenData: `key-file-exposed`, `not-readable`.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise BrokenData(f"{path}: {error.strerror}.", "not-readable") from None
+    if is_exposed(mode):
+        raise BrokenData(f"{path} holds a secret, and others can read it.", "key-file-exposed")
 
 
 def root_argument(text: str) -> tuple[str, dict[str, Any] | None]:
@@ -256,8 +331,8 @@ def since_argument(text: str, now: int) -> int:
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
-    """Columns of text under their heads, two blanks apart."""
-    lines = [list(head), *[list(row) for row in rows]]
+    """Columns of text under their heads, two blanks apart; what would steer a terminal is ``?`` (T26)."""
+    lines = [list(head), *[list(map(printable, row)) for row in rows]]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

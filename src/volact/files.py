@@ -6,6 +6,7 @@ A file is either as it was or as it should be. Nothing here translates errors: a
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 
 PRIVATE = 0o600
 PUBLIC = 0o644
+
+
+def is_exposed(mode: int) -> bool:
+    """Whether others than its owner can read or write a file of this `st_mode`; pipes and the like hold nothing."""
+    return stat.S_ISREG(mode) and bool(mode & (stat.S_IRWXG | stat.S_IRWXO))
 
 
 def write_durably(path: Path, data: bytes, mode: int = PUBLIC) -> None:

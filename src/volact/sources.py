@@ -14,6 +14,8 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
+from volact.protocol.problems import Refusal
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -109,12 +111,23 @@ def take(bucket: Bucket | None, rate: int, burst: int, now: int) -> tuple[Bucket
     """
     if rate == 0:
         return bucket, 0
-    full = max(burst, 1) * _COST
-    level = full if bucket is None else min(full, bucket.level + rate * max(0, now - bucket.at))
-    at = now if bucket is None else max(now, bucket.at)
+    level, at = _filled(bucket, rate, burst, now)
     if level >= _COST:
         return Bucket(level - _COST, at), 0
     return Bucket(level, at), -(-(_COST - level) // rate)
+
+
+def _filled(bucket: Bucket | None, rate: int, burst: int, now: int) -> Bucket:
+    full = max(burst, 1) * _COST
+    if bucket is None:
+        return Bucket(full, now)
+    return Bucket(min(full, bucket.level + rate * max(0, now - bucket.at)), max(now, bucket.at))
+
+
+def too_many(wait: int, detail: str = "") -> Refusal:
+    """The refusal of who has to wait so many seconds; `detail` says of what there was too much."""
+    said = f"{detail} Wait {wait} s.".lstrip()
+    return Refusal("too-many-requests", said, (("retry_after", wait),))
 
 
 class Buckets(Generic[_Name]):
@@ -132,6 +145,21 @@ class Buckets(Generic[_Name]):
     def look(self, name: _Name, now: int, taken: Bucket | None = None) -> tuple[Bucket | None, int]:
         """What `take` says of the bucket of `name`, or of one that it gave; nothing is taken before it is kept."""
         return take(taken or self._kept.get(name), *self._limit, now)
+
+    def limited(self, name: _Name, now: int) -> Refusal | None:
+        """Take one ask out of the bucket of `name`, or say how long to wait."""
+        bucket, wait = self.look(name, now)
+        if wait:
+            return too_many(wait)
+        self.keep(name, bucket)
+        return None
+
+    def charge(self, name: _Name, asks: int, now: int) -> None:
+        """Take so many asks out of the bucket of `name`, which may be left with a debt."""
+        rate, burst = self._limit
+        if rate:
+            level, at = _filled(self._kept.get(name), rate, burst, now)
+            self.keep(name, Bucket(level - asks * _COST, at))
 
     def keep(self, name: _Name, bucket: Bucket | None) -> None:
         """Keep a bucket that `look` gave."""

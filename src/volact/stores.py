@@ -98,6 +98,15 @@ def connect_setting(url: str) -> Engine:
         raise SettingInvalid(str(error)) from None
 
 
+def new_engine(database: str, file: Path) -> Engine:
+    """The engine of a role that is being set up: of the setting `database`, or of its SQLite `file`.
+
+    Raises:
+        SettingInvalid: if the setting is no URL of a database.
+    """
+    return connect_setting(database) if database else db.connect(file)
+
+
 def open_engine(database: str, file: Path) -> Engine:
     """The engine of a role that is set up: of the setting `database`, or of its SQLite `file`.
 
@@ -105,8 +114,6 @@ def open_engine(database: str, file: Path) -> Engine:
         SettingInvalid: if the setting is no URL of a database.
         BrokenData: if the file is missing.
     """
-    if database:
-        return connect_setting(database)
-    if not file.is_file():
+    if not database and not file.is_file():
         raise BrokenData(f"The store {file} is missing.", "not-readable")
-    return db.connect(file)
+    return new_engine(database, file)

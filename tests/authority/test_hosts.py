@@ -52,6 +52,17 @@ def test_a_hosts_delegation_says_what_it_may(site: Site) -> None:
     assert by_file["act"] == claims["act"]
 
 
+@pytest.mark.parametrize(("said", "days"), [({"file": True}, 400), ({"file": False}, 90), ({}, 90)])
+def test_a_request_that_set_out_by_file_has_its_400_days_whoever_brings_it(
+    site: Site, said: dict[str, Any], days: int
+) -> None:
+    """PROTOCOL section 4; P1: the VAMT outside posts what came on the medium."""
+    key, host = site.key("kms-host"), host_of(site)
+    bundle = host.request(key, "host", **said)
+    claims = verified(site.ask_one(bundle), "delegation", site.keyring.roots.first, site.pub).document.claims
+    assert claims["exp"] - claims["iat"] == days * DAY
+
+
 def test_a_host_keys_order_sets_the_most_machines(site: Site) -> None:
     key = site.key("kms-host", None, PRODUCT, cmax=500)
     assert activate_host(site, host_of(site), key)["cmax"] == 500

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from authority_site import ADDRESS, Site
-from volact.authority.authority import Authority
+from authority_site import ADDRESS, Cut, Site
 from volact.config import AuthoritySettings
 from volact.protocol.problems import Refusal
 from world import DAY, NOW, Machine, claims_of, facts, key_signer, new_key, prove, remaining
@@ -269,24 +268,10 @@ def test_the_old_request_of_a_machine_that_was_rebuilt_gives_its_old_answer_and_
     assert [row.cmid for row in site.rows("activation")] == [rebuilt.cmid]
 
 
-class Cut(Exception):
-    """The process ends here."""
-
-
-class CutBeforeSigning:
-    """A signer of a process that ends when it should sign."""
-
-    def __init__(self, signer: Any) -> None:
-        self.kid, self.jwk = signer.kid, signer.jwk
-
-    def sign_payload(self, name: str, payload: bytes) -> str:
-        raise Cut(name)
-
-
 def test_f2_f3_a_cut_between_commit_and_signature_loses_and_doubles_nothing(site: Site) -> None:
     """The record is there before any signature is; a repetition gets what would have been answered."""
     key = site.key("mak", 40)
-    cut: Authority = site.another_authority(site.keyring_with(CutBeforeSigning(site.keyring.issuer)))  # type: ignore[arg-type]
+    cut = site.cut_before_signing()
     for done in range(1, 21):
         request = site.machine().request(key)
         with pytest.raises(Cut):

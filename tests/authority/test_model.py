@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 
 import postgres
 from authority_site import Site
+from databases import Databases
 from volact import db
 from volact.authority.store import Store
 from volact.protocol.problems import Refusal, Refused
@@ -226,9 +227,9 @@ def run(made: Callable[[], str | Path], examples: int) -> None:
     )
 
 
-def test_the_model_on_sqlite(tmp_path: Path) -> None:
+def test_the_model_on_sqlite(tmp_path: Path, databases: Databases) -> None:
     numbers = itertools.count()
-    run(lambda: tmp_path / f"{next(numbers)}.db", 20)
+    run(lambda: databases.sqlite(tmp_path / f"{next(numbers)}.db"), 12)
 
 
 def test_the_model_on_postgresql(server: postgres.Postgres) -> None:
@@ -236,4 +237,10 @@ def test_the_model_on_postgresql(server: postgres.Postgres) -> None:
     store = Store(db.connect(server.url(template)))
     store.migrate()
     store.close()
-    run(lambda: server.url(server.new_database(template)), 6)
+    run(lambda: server.url(server.new_database(template)), 4)
+
+
+@pytest.mark.slow
+def test_the_model_for_long(tmp_path: Path, databases: Databases) -> None:
+    numbers = itertools.count()
+    run(lambda: databases.sqlite(tmp_path / f"{next(numbers)}.db"), 1000)

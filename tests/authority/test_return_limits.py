@@ -1,16 +1,13 @@
 """The limits of returns, and returns in one batch, at once, and cut short: M6, PROTOCOL section 7, F2, F3, T7."""
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from authority_site import Site
+from authority_site import Cut, Site
 from volact.authority import schema
-from volact.authority.authority import Authority
 from volact.config import AuthoritySettings
 from volact.protocol.keys import ProductKey
 from volact.protocol.problems import Refusal
@@ -248,41 +245,16 @@ def test_the_same_return_from_two_processes_at_once_is_one(site: Site) -> None:
     key = site.key("mak", 200)
     machines = [site.activated(key) for _ in range(10)]
     requests = [machine.request(key, "return", ref=ref) for machine, ref, _ in machines]
-    one, two = site.another_authority(), site.another_authority()
-    barrier = threading.Barrier(2)
-
-    def run(by: Any) -> list[Any]:
-        answers = []
-        for request in requests:
-            barrier.wait()
-            answers.append(site.ask_one(request, by=by))
-        return answers
-
-    with ThreadPoolExecutor(2) as threads:
-        left, right = threads.map(run, (one, two))
+    left, right = site.ask_twice(requests)
     assert left == right
     assert all("token" in answer for answer in left)
     assert site.counts(key) == (200, 0, 200)
     assert len(site.rows("returned")) == 10
 
 
-class Cut(Exception):
-    """The process ends here."""
-
-
-class CutBeforeSigning:
-    """A signer of a process that ends when it should sign."""
-
-    def __init__(self, signer: Any) -> None:
-        self.kid, self.jwk = signer.kid, signer.jwk
-
-    def sign_payload(self, name: str, payload: bytes) -> str:
-        raise Cut(name)
-
-
 def test_f2_f3_a_cut_between_commit_and_signature_loses_and_doubles_nothing(site: Site) -> None:
     key = site.key("mak", 200)
-    cut: Authority = site.another_authority(site.keyring_with(CutBeforeSigning(site.keyring.issuer)))  # type: ignore[arg-type]
+    cut = site.cut_before_signing()
     for done in range(1, 11):
         machine, ref, act = site.activated(key)
         request = machine.request(key, "return", ref=ref)

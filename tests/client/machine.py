@@ -184,6 +184,12 @@ class Machine:
         assert found
         return found.products[product]
 
+    def grant_claims(self, product: str = PRODUCT) -> dict[str, Any]:
+        """What the confirmation that is held says."""
+        grant = self.client.open(self.publisher.pub).grant(product)
+        assert grant
+        return grant.document.claims
+
     def standing(self, product: str = PRODUCT) -> Licence:
         """What `check()` finds."""
         roots = folder.roots(str(self.home), self.publisher.pub)

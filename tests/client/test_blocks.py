@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,14 +17,8 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path, Publisher()).activated()
 
 
-def grant_claims(machine: Machine) -> dict[str, Any]:
-    grant = machine.client.open(machine.publisher.pub).grant(PRODUCT)
-    assert grant
-    return grant.document.claims
-
-
 def entry(machine: Machine, kind: str, mode: str) -> tuple[str, str, str]:
-    claims = grant_claims(machine)
+    claims = machine.grant_claims()
     return kind, {"act": claims["act"], "key": claims["key"], "machine": machine.cmid()}[kind], mode
 
 
@@ -179,7 +172,7 @@ def test_a_stolen_issuer_is_revoked_by_a_later_root_document(machine: Machine, m
 
 
 def test_a_reissued_confirmation_licenses_again(machine: Machine) -> None:
-    claims = grant_claims(machine)
+    claims = machine.grant_claims()
     machine.publisher.new_root(machine.publisher.issuer, "all")
     hear(machine)
     machine.clock.run(HOUR)

@@ -24,12 +24,6 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path, Publisher()).activated()
 
 
-def grant_claims(machine: Machine) -> dict[str, Any]:
-    grant = machine.client.open(machine.publisher.pub).grant(PRODUCT)
-    assert grant
-    return grant.document.claims
-
-
 def sent(machine: Machine) -> list[dict[str, Any]]:
     """The returns that were posted."""
     bundles = [trust.read_bundle(body) for body in machine.authority.requests]
@@ -44,7 +38,7 @@ def has(machine: Machine, name: str) -> bool:
 
 
 def test_a_machine_that_returned_online_is_unlicensed(machine: Machine) -> None:
-    claims, logged = grant_claims(machine), len(machine.told)
+    claims, logged = machine.grant_claims(), len(machine.told)
     done = machine.client.give_back()
     assert machine.standing()[:3] == done.standing[:3] == BACK
     assert done.activation == claims["act"]
@@ -135,7 +129,7 @@ def test_one_that_arrived_unknown_to_the_machine_is_learned_from_the_signed_list
     machine: Machine, listed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The refusal alone is believed by nobody."""
-    act = grant_claims(machine)["act"]
+    act = machine.grant_claims()["act"]
     machine.authority.answers = [Refusal("activation-returned")]
     machine.authority.list = machine.publisher.status_list(
         *[("act", act, "returned")] * (listed == "returned")
@@ -227,7 +221,7 @@ def test_an_activation_of_another_identity_of_this_machine_is_not_returned(machi
 
 
 def test_by_file_the_machine_stops_and_promises(machine: Machine) -> None:
-    claims = grant_claims(machine)
+    claims = machine.grant_claims()
     done = machine.client.promise()
     assert machine.standing()[:3] == done.standing[:3] == BACK
     request = request_of(done.bundle)
@@ -274,7 +268,7 @@ def test_what_was_asked_for_online_is_written_anew_for_a_medium(machine: Machine
 
 
 def test_a_blocked_machine_does_not_stop_for_nothing(machine: Machine) -> None:
-    machine.authority.list = machine.publisher.status_list(("act", grant_claims(machine)["act"], "all"))
+    machine.authority.list = machine.publisher.status_list(("act", machine.grant_claims()["act"], "all"))
     machine.client.activate()
     assert machine.standing().state == 4
     refused("machine-blocked", machine.client.promise)
@@ -412,7 +406,7 @@ def test_a_lease_may_follow_a_return(machine: Machine) -> None:
 
 def test_what_was_given_back_is_not_applied_again(machine: Machine) -> None:
     """M6: an old answer is worth nothing after a return; neither is an older one of the same activation."""
-    older, act = machine.file("grant.json").read_bytes(), grant_claims(machine)["act"]
+    older, act = machine.file("grant.json").read_bytes(), machine.grant_claims()["act"]
     machine.publisher.iat += DAY
     machine.clock.run(DAY)
     machine.client.install_key(machine.publisher.key().text())
@@ -430,7 +424,7 @@ def test_what_was_given_back_is_not_applied_again(machine: Machine) -> None:
 
 def test_a_promise_is_void_once_the_machine_has_activated_again(machine: Machine) -> None:
     """The authority does not count it: it names a confirmation that is not the newest. The machine goes on."""
-    act = grant_claims(machine)["act"]
+    act = machine.grant_claims()["act"]
     machine.client.promise()
     machine.publisher.iat += DAY
     machine.clock.run(DAY)
@@ -486,7 +480,7 @@ def test_a_stored_return_of_an_older_confirmation_is_made_anew(machine: Machine)
     machine.client.install_key(machine.publisher.key(number=2).text())
     machine.client.activate()
     machine.file("return.json").write_bytes(stale)
-    newest = grant_claims(machine)["jti"]
+    newest = machine.grant_claims()["jti"]
     machine.client.give_back()
     assert request_of(sent(machine)[-1])["ref"] == newest
 

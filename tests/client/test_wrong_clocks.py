@@ -83,16 +83,21 @@ def test_a_first_start_with_a_wrong_clock_is_activated_and_healed(
     assert machine.standing().licensed
 
 
-@cases(BEHIND)
-def test_f16_turned_back_it_stays_licensed_renews_at_once_and_counts_on(
-    machine: Machine, right: HandClock, shift: int
-) -> None:
+def turned(machine: Machine, right: HandClock, shift: int) -> tuple[Service, int]:
+    """The service of a machine whose clock is turned a day after it got its lease, and what the clock says then."""
     machine.leased()
     service = Service(machine)
     pass_(machine, right, DAY)
     machine.told.clear()
     machine.clock.turn(shift)
-    wrong = machine.clock.wall
+    return service, machine.clock.wall
+
+
+@cases(BEHIND)
+def test_f16_turned_back_it_stays_licensed_renews_at_once_and_counts_on(
+    machine: Machine, right: HandClock, shift: int
+) -> None:
+    service, wrong = turned(machine, right, shift)
     assert machine.standing().licensed
     service.tick()
     assert said(machine) == [(12288, "", wrong), (12289, events.DONE, wrong)]
@@ -109,12 +114,7 @@ def test_f16_turned_back_it_stays_licensed_renews_at_once_and_counts_on(
 def test_f17_turned_ahead_one_contact_puts_everything_right(
     machine: Machine, right: HandClock, shift: int
 ) -> None:
-    machine.leased()
-    service = Service(machine)
-    pass_(machine, right, DAY)
-    machine.told.clear()
-    machine.clock.turn(shift)
-    wrong = machine.clock.wall
+    service, wrong = turned(machine, right, shift)
     gone = DAY + shift
     assert machine.standing().state == state_after(gone)
     service.tick()

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from authority_site import Site
+from authority_site import ADDRESS, Site
 from kmshost.enterprise import Enterprise
 from volact.kmshost import setup
 from volact.protocol import keys
-from volact.protocol.problems import DocumentRefused, Refused, UsageError, VolactError
+from volact.protocol.problems import DocumentRefused, Refused, Unreachable, UsageError, VolactError
 from world import DAY, PRODUCT, claims_of, new_key
 
 OTHER = "com.example.other"
@@ -214,6 +214,18 @@ def test_by_file_for_400_days(host: Enterprise, site: Site) -> None:
     assert host.apply(answer).until == site.clock.now() + 400 * DAY
     assert host.apply(answer).until == site.clock.now() + 400 * DAY  # the same file twice
     assert len(host.rows("delegation")) == 2
+
+
+def test_a_file_that_another_sends_online_is_good_for_400_days_too(host: Enterprise, site: Site) -> None:
+    """What was asked for online and not answered is made anew for the medium; that may be sent online as it is."""
+    host.install_key(site.key("kms-host"))
+    host.wire.lose = 1
+    with pytest.raises(Unreachable):
+        host.activate()
+    request = host.request()
+    assert claims_of(request["token"])["file"] is True
+    assert claims_of(request["token"])["jti"] != claims_of(host.wire.asked[-1]["token"])["jti"]
+    assert host.apply(answered(host, address=ADDRESS)).until == site.clock.now() + 400 * DAY
 
 
 def test_an_answer_that_is_older_than_what_is_held_changes_nothing(host: Enterprise, site: Site) -> None:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from volact.config import KmshostSettings
 from volact.kmshost import dnsrecords
-from volact.kmshost.dnsrecords import Change, DnsRecord, Domain, Invalid, Key, Whereabouts
+from volact.kmshost.dnsrecords import Change, DnsRecord, Domain, Invalid, Whereabouts
 from volact.protocol.problems import Refusal
+from volact.tsig import Key
 
 SECRET = "MTIzNDU2Nzg5MDEyMzQ1Ng=="  # 16 bytes
 HERE = Whereabouts("kms1.corp.test", ("192.0.2.1", "2001:db8::1"))

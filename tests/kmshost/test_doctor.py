@@ -1,5 +1,7 @@
-"""The doctor's look at a KMS host's clock: what the machines that called last say of it (D5, PROTOCOL section 8)."""
+"""The doctor's look at a KMS host's clock, store and ledger, seen well and failing (D5, PROTOCOL section 8)."""
 
+import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -7,6 +9,8 @@ from typing import Any, NamedTuple, cast
 import pytest
 import sqlalchemy as sa
 
+import inprocess
+import postgres
 from volact.doctor import host
 from volact.kmshost import schema, setup
 from volact.kmshost import store as sql
@@ -166,3 +170,83 @@ def test_machines_from_everywhere_are_a_warning_unless_networks_are_set(
     found = host._sources(opened)
     assert (found.result, bool(found.next)) == (result, result == "warning")
     assert f"{int(address == '8.8.8.8')} from global ones" in found.found
+
+
+# What keeps the store and the clock
+
+
+@pytest.mark.enable_socket
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_postgresql_that_does_not_flush_fails(
+    tmp_path: Path, request: pytest.FixtureRequest, durable: bool
+) -> None:
+    """The tests' own server runs with fsync off; one that keeps its word does not."""
+    if durable:
+        with postgres.running(durable=True) as server:
+            found = stored(tmp_path, server.url("postgres"))
+    else:
+        server = request.getfixturevalue("server")
+        found = stored(tmp_path, server.url(server.new_database()))
+    assert found["looked_at"]
+    assert found["found"].startswith("PostgreSQL ")
+    if durable:
+        assert (found["result"], found["next"]) == ("ok", None)
+        assert found["found"].endswith(", fsync on.")
+    else:
+        assert found["result"] == "failed"
+        assert "a power cut loses what it has promised" in found["found"]
+        assert found["next"] == "Set fsync = on in postgresql.conf."
+
+
+def stored(folder: Path, url: str) -> dict[str, Any]:
+    """What `volact doctor` says of the store of a host with this database."""
+    environ = {"VOLACT_HOME": str(folder / "home"), "VOLACT_KMSHOST_DATABASE": url}
+    assert inprocess.run("volact", "kmshost", "init", f"--root={PUB}", environ=environ).code == 0
+    return checks(environ)["storage"]
+
+
+def checks(environ: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """What `volact doctor` says, by check; it exits 1 if one of them failed, else 0."""
+    done = inprocess.run("volact", "doctor", "--json", environ=environ)
+    found: dict[str, dict[str, Any]] = {one["name"]: one for one in json.loads(done.out)["checks"]}
+    assert done.code == any(one["result"] == "failed" for one in found.values())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("script", "result"),
+    [
+        ("echo yes", "ok"),
+        ("echo no", "warning"),
+        ("echo 'the clock is fine'", "skipped"),
+        ("echo yes; exit 1", "skipped"),
+        ("exit 0", "skipped"),
+        ("printf '\\377\\n'", "skipped"),
+        ("exec sleep 60", "skipped"),
+        (None, "skipped"),
+        ("", "skipped"),
+    ],
+)
+def test_time_synchronisation_is_what_the_system_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, result: str
+) -> None:
+    """The system's own program, as it is found in PATH, is asked; without its answer nothing is said."""
+    monkeypatch.setattr(host, "_TIMEDATECTL_SECONDS", 0.2 if script == "exec sleep 60" else 20)
+    program = tmp_path / "timedatectl"
+    if script is not None:
+        asked = '[ "$*" = "show --property=NTPSynchronized --value" ] || exit 9'
+        program.write_text(f"#!/bin/sh\n{asked}\n{script}\n" if script else "no program")
+        program.chmod(0o755)
+    found = host.ntp("host", {**os.environ, "PATH": str(tmp_path)})
+    assert (found.result, bool(found.next)) == (result, result == "warning")
+    assert ("timedatectl set-ntp true" in found.next) == (result == "warning")
+
+
+@pytest.mark.enable_socket
+def test_a_clock_that_nothing_keeps_is_said_by_the_command(tmp_path: Path) -> None:
+    program = tmp_path / "timedatectl"
+    program.write_text("#!/bin/sh\necho no\n")
+    program.chmod(0o755)
+    environ = {"VOLACT_HOME": str(tmp_path / "home"), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    assert inprocess.run("volact", "kmshost", "init", f"--root={PUB}", environ=environ).code == 0
+    assert checks(environ)["time sync"]["result"] == "warning"

@@ -26,7 +26,7 @@ class Books:
         self.clock = HandClock()
         self.store = Store(db.connect(path))
         self.store.migrate()
-        self.lapses = Lapses(HANDLED)
+        self.lapses = Lapses()
 
     def note(self) -> list[str]:
         """Note, and say what was."""

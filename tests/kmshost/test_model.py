@@ -263,7 +263,7 @@ def run(made: Callable[[], str | Path], examples: int) -> None:
 
 def test_the_model_on_sqlite(tmp_path: Path, databases: Any) -> None:
     numbers = itertools.count()
-    run(lambda: databases.sqlite(tmp_path / f"{next(numbers)}.db"), 15)
+    run(lambda: databases.sqlite(tmp_path / f"{next(numbers)}.db"), 10)
 
 
 def test_the_model_on_postgresql(server: postgres.Postgres) -> None:
@@ -271,7 +271,7 @@ def test_the_model_on_postgresql(server: postgres.Postgres) -> None:
     store = Store(db.connect(server.url(template)))
     store.migrate()
     store.close()
-    run(lambda: server.url(server.new_database(template)), 4)
+    run(lambda: server.url(server.new_database(template)), 3)
 
 
 @pytest.mark.slow

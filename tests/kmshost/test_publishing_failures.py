@@ -134,25 +134,14 @@ def test_a_server_that_fails_or_has_no_such_zone(make_host: Callable[..., Host],
         assert host.own() == []
 
 
-FAULTS: dict[str, Callable[[Scripted], nameservers.Answer]] = {
-    "silent": lambda _server: nameservers.silent(),
-    "SERVFAIL": lambda _server: nameservers.failing("SERVFAIL"),
-    "REFUSED": lambda _server: nameservers.failing("REFUSED"),
-    "empty": lambda _server: nameservers.failing("NOERROR"),
-    "NXDOMAIN": lambda _server: nameservers.failing("NXDOMAIN"),
-    "10 s late": lambda server: server.late(10, nameservers.failing("NOERROR")),
-    "cut short": lambda _server: lambda wire, _tcp: nameservers.reply(wire, truncated=True),
-}
-
-
-@pytest.mark.parametrize("how", list(FAULTS))
+@pytest.mark.parametrize("how", list(nameservers.FAULTS))
 def test_f21_f23_a_fault_is_event_12293_then_an_hour_later_12294(
     bind: NameServer, make_host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """Whatever the name server does, once it is well the record is there, after one failure in the log."""
     host = make_host()
     with Scripted(nameservers.silent()) as server:
-        server.answer = FAULTS[how](server)
+        server.answer = nameservers.FAULTS[how](server)
         host.set(server)
         with monkeypatch.context() as impatient:
             impatient.setattr(publishing, "DOMAIN_SECONDS", 0.5)

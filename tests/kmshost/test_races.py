@@ -126,7 +126,7 @@ def database(server: postgres.Postgres, databases: Any) -> str:
     return str(databases.postgresql(server))
 
 
-@pytest.mark.parametrize("races", [600, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("races", [200, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_f39_nobody_is_told_not_enough_after_the_25th_commit(
     make_site: Callable[..., Site], races: int
 ) -> None:

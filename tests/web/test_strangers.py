@@ -8,9 +8,10 @@ import segno
 
 from authority_site import Site
 from volact.protocol import qr, trust
+from volact.protocol.problems import Refusal
 from volact.web import form, receiving
 from volact.web import page as page_module
-from web.visitor import Visitor, as_json, asked, encoded, photograph
+from web.visitor import Visitor, as_json, asked, drawn, encoded, photograph
 
 PAYLOADS = """\
 <script>alert(1)</script>
@@ -217,6 +218,26 @@ def test_a_text_is_looked_at_only_if_a_request_can_be_so_long(
             "document-refused" if length > 380_000 else "request-missing"
         )
         assert visitor.post(("request", "{".ljust(length))).code == "document-refused"
+    assert taken == [379_999, 380_000]
+
+
+def test_texts_and_photographed_codes_together_are_no_longer_than_a_request(
+    site: Site, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T20: what is typed keeps within the bound; what a photograph adds to it is counted, too."""
+    taken: list[int] = []
+
+    def noted(text: str) -> Refusal:
+        taken.append(len(text))
+        return Refusal("qr-incomplete")
+
+    monkeypatch.setattr(qr, "join", noted)
+    start, photographed = "V1:1/2:AAAAAAAA:", "V1:2/2:AAAAAAAA:AAAA"
+    shot = ("pictures", photograph(drawn(photographed)), "a.jpg")
+    rest = 380_000 - len("\n") - len(photographed)
+    for length, code in ((rest - 1, "qr-incomplete"), (rest, "qr-incomplete"), (rest + 1, "qr-damaged")):
+        assert visitor.post(("text", start.ljust(length, "A")), shot).code == code
+        site.clock.pass_(60)  # of pictures six a minute are read
     assert taken == [379_999, 380_000]
 
 

@@ -108,9 +108,6 @@ class Grant(NamedTuple):
     row: Row
 
 
-Decision = Again | Grant | Refusal
-
-
 def repeat(recorded: Recorded, digest: str, key_blocked: str) -> Again | Refusal:
     """What becomes of a request whose id is recorded already; the same for machines and hosts."""
     if recorded.digest != digest:

@@ -67,6 +67,11 @@ class Asked(NamedTuple):
     jwk: ids.Jwk | None = None
     usage: Document | None = None
 
+    @property
+    def by_file(self) -> bool:
+        """Whether it came on a medium, or says that it set out on one (ADR 4): nobody asks a second time soon."""
+        return self.address == orders.BY_FILE or self.document.claims.get("file") is True
+
 
 class KeyAndPublic(NamedTuple):
     """A known key and its public half, ready to verify with."""

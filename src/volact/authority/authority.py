@@ -205,20 +205,19 @@ class Authority:
             return unlisted  # no return without its entry on the status list
         order = book.order(key)
         most = activation.most_returns(order.bought, self._policy(batch.tx, book.keys[key]))
-        by_file = asked.address == orders.BY_FILE or claims.get("file") is True
         decision = activation.decide_return(
             _ask(asked),
             claims["ref"],
             order,
             book.holding(key, claims["iss"], most),
-            by_file=by_file,
+            by_file=asked.by_file,
             now=batch.now,
         )
         if isinstance(decision, Refusal):
             return decision
         book.give_back(key, decision)
         act = decision.row.act
-        detail = {"act": act, "file": by_file, "frees": decision.frees}
+        detail = {"act": act, "file": asked.by_file, "frees": decision.frees}
         store.add_event(batch.tx, batch.now, "activation-returned", key, detail)
         return self._record(batch, asked, "receipt", act, self._receipt(claims, act, batch.now))
 
@@ -286,7 +285,7 @@ class Authority:
 
     def _delegation(self, batch: _Batch, asked: Asked, row: HostRow) -> tuple[bytes, Delegation]:
         """Write and keep a host's delegation: 90 days online, 400 by file."""
-        lasts = HOST_DELEGATION_BY_FILE if asked.address == orders.BY_FILE else HOST_DELEGATION_ONLINE
+        lasts = HOST_DELEGATION_BY_FILE if asked.by_file else HOST_DELEGATION_ONLINE
         order = batch.book.order(asked.key.id)
         jwk = asked.jwk
         if jwk is None:

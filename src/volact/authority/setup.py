@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
-import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from volact import certificate, config, db, signing, stores
+from volact import certificate, config, founding, signing, stores
 from volact.authority import records, statuslist
 from volact.authority.keyring import ISSUER, STATUS, Delegation, Keyring, Publisher, Roots
 from volact.authority.store import Store
 from volact.clock import clock_for
-from volact.files import into_place, make_folder
 from volact.protocol import documents, ids
 from volact.protocol.policy import (
     HOST_DELEGATION_BY_FILE,
@@ -32,6 +28,7 @@ from volact.protocol.trust import EVERY_PRODUCT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from sqlalchemy import Connection
 
@@ -96,16 +93,10 @@ def initialise(name: str, url: str, *, lab: bool, environ: Mapping[str, str] = o
     """
     place = folder(environ)
     settings = config.load(ROLE, place.parent, environ)
-    if place.exists():
-        raise Refused(Refusal("already-exists", f"{place} is there already."))
-    make_folder(place.parent)
-    aside = Path(tempfile.mkdtemp(prefix=f".{ROLE}-", dir=place.parent))
-    try:
+    founding.check_free(place)
+    with founding.made_aside(place) as aside:
         now = clock_for(environ, lab=lab).now()
         return _make(aside, place, Publisher("", name, url, lab), settings, now)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
 
 
 def _make(aside: Path, place: Path, publisher: Publisher, settings: AuthoritySettings, now: int) -> str:
@@ -115,26 +106,11 @@ def _make(aside: Path, place: Path, publisher: Publisher, settings: AuthoritySet
     )
     publisher = publisher._replace(pub=root.kid)
     certificate.make(aside / "tls", publisher.name or "volact authority")
-    store = Store(
-        stores.connect_setting(settings.database) if settings.database else db.connect(aside / f"{ROLE}.db")
-    )
-    try:
-        store.migrate()
-        with store.writing() as tx:
-            _check_free(tx)
-            keyring = _introduce(tx, publisher, root, issuer, status, now)
-            statuslist.renew(tx, keyring, secrets.token_bytes, now)
-            if settings.database:
-                # The folder first: a database without its keys would be of no use to anybody.
-                into_place(aside, place)
-    except BaseException:
-        if settings.database and place.exists() and not aside.exists():
-            shutil.rmtree(place, ignore_errors=True)
-        raise
-    finally:
-        store.close()
-    if not settings.database:
-        into_place(aside, place)
+    store = Store(stores.new_engine(settings.database, aside / f"{ROLE}.db"))
+    with founding.founded(store, aside, place, settings.database) as tx:
+        _check_free(tx)
+        keyring = _introduce(tx, publisher, root, issuer, status, now)
+        statuslist.renew(tx, keyring, secrets.token_bytes, now)
     return publisher.pub
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from volact.config import SettingInvalid
-from volact.protocol.problems import Refusal
-from volact.sources import Buckets
+from volact.sources import Buckets, too_many
 
 if TYPE_CHECKING:
     from volact.config import AuthoritySettings
+    from volact.protocol.problems import Refusal
 
 
 class Speed:
@@ -42,24 +42,16 @@ class Speed:
 
     def limit_unproved(self, key: int, source: str, now: int) -> Refusal | None:
         """Take one ask that names a key and does not prove it out of its own bucket, or say how long to wait."""
-        bucket, wait = self._unproved.look((key, source), now)
-        if wait:
-            return _wait(wait)
-        self._unproved.keep((key, source), bucket)
-        return None
+        return self._unproved.limited((key, source), now)
 
     def limit(self, key: int, source: str, now: int) -> Refusal | None:
         """Take one ask of a key from a source out of both buckets, or say how long to wait."""
         of_source, wait = self._sources.look((key, source), now)
         if wait:
-            return _wait(wait)
+            return too_many(wait)
         of_key, wait = self._keys.look(key, now)
         if wait:
-            return _wait(wait)
+            return too_many(wait)
         self._sources.keep((key, source), of_source)
         self._keys.keep(key, of_key)
         return None
-
-
-def _wait(seconds: int) -> Refusal:
-    return Refusal("too-many-requests", f"Wait {seconds} s.", (("retry_after", seconds),))

@@ -65,11 +65,14 @@ def renew(tx: Connection, keyring: Keyring, randomness: Callable[[int], bytes], 
 
 
 def _distinct(tx: Connection, now: int) -> list[status.Entry]:
-    """One entry a (kind, id): a host may be blocked under two keys."""
+    """One entry a (kind, id): a host may be blocked under two keys. Activations, of which there are most, are one row each."""
+    entries = records.blocked(tx, now)
     found: dict[tuple[str, str], status.Entry] = {}
-    for entry in sorted(records.blocked(tx, now), key=lambda one: one.since, reverse=True):
+    for entry in sorted(
+        (one for one in entries if one.kind != "act"), key=lambda one: one.since, reverse=True
+    ):
         found[entry.kind, entry.id] = entry
-    return list(found.values())
+    return [one for one in entries if one.kind == "act"] + list(found.values())
 
 
 def due(stored: StoredList, now: int) -> bool:

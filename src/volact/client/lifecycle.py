@@ -40,7 +40,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from volact.protocol import machine
+from volact.protocol import documents, machine
 from volact.protocol.policy import DAY, HOUR
 from volact.protocol.values import NamedTuple
 
@@ -51,14 +51,7 @@ if TYPE_CHECKING:
     from volact.protocol.policy import Policy
 
 UNLICENSED, LICENSED, INITIAL_GRACE, OUT_OF_TOLERANCE, NON_GENUINE, NOTIFICATION = range(6)
-STATE_NAMES = (
-    "Unlicensed",
-    "Licensed",
-    "Initial grace",
-    "Out-of-tolerance grace",
-    "Non-genuine grace",
-    "Notification",
-)
+STATE_NAMES = documents.STATE_NAMES[: NOTIFICATION + 1]
 ALLOWED = (LICENSED, INITIAL_GRACE, OUT_OF_TOLERANCE, NON_GENUINE)
 
 

@@ -227,7 +227,9 @@ class Activating:
         return roots
 
     def write_request(self, op: str) -> dict[str, Any]:
-        """The request for a medium.
+        """The request for a medium, which says that it is one: whoever carries it, the answer holds 400 days.
+
+        One that was made to be asked online is made anew for it.
 
         Raises:
             Refused: as `online`.
@@ -241,7 +243,7 @@ class Activating:
                     "The publisher's root document is not known here.",
                     "Set the host up with a product file: `volact kmshost init --root ROOT FILE`.",
                 )
-            return self._pending(op, label, lab=roots.lab)
+            return self._pending(op, label, lab=roots.lab, file=True)
 
     def apply(self, data: bytes) -> Activated:
         """Put an answer that came by file into force.
@@ -301,8 +303,8 @@ class Activating:
 
     # --- the request --------------------------------------------------------------------------------------
 
-    def _pending(self, op: str, label: Label, *, lab: bool) -> dict[str, Any]:
-        """The request that waits for its answer, or a new one, stored."""
+    def _pending(self, op: str, label: Label, *, lab: bool, file: bool = False) -> dict[str, Any]:
+        """The request that waits for its answer, or a new one, stored; one for a medium may be sent online too."""
         ref = self._held()[-1].jti if op == EXTEND else None
         wanted = {
             "iss": self._opened.signer.kid,
@@ -310,11 +312,12 @@ class Activating:
             "key": label.key,
             "prd": label.product,
             "ref": ref,
+            **_on_a_medium(file),
         }
         asked = self._asked()
         if asked and all(asked.claims.get(name) == value for name, value in wanted.items()):
             return asked.request
-        bundle = self._request(op, label, ref, lab=lab)
+        bundle = self._request(op, label, ref, lab=lab, file=file)
         members = {"request": bundle, "label": label._asdict()}
         write_durably(self._folder / _PENDING, jws.write_json(members), PRIVATE)
         return bundle
@@ -330,7 +333,7 @@ class Activating:
         except OSError as error:
             raise not_readable(self._folder / _PENDING, error) from None
 
-    def _request(self, op: str, label: Label, ref: str | None, *, lab: bool) -> dict[str, Any]:
+    def _request(self, op: str, label: Label, ref: str | None, *, lab: bool, file: bool) -> dict[str, Any]:
         opened, now = self._opened, self._opened.clock.now()
         pub, me = opened.publisher.pub, opened.signer
         common = {"pub": pub, "lab": lab, "iat": now, "aud": pub}
@@ -343,6 +346,7 @@ class Activating:
             "prd": label.product,
             "key": label.key,
             "fp": machine.fingerprint(pub, label.product, parts),
+            **_on_a_medium(file),
         }
         if op == EXTEND:
             request = me.bundle("request", {**claims, "ref": ref})
@@ -451,6 +455,11 @@ class Activating:
     def _forget_request(self) -> None:
         (self._folder / _PENDING).unlink(missing_ok=True)
         flush_folder(self._folder)
+
+
+def _on_a_medium(file: bool) -> dict[str, bool]:
+    """The member by which a request says that it travels by file (ADR 4)."""
+    return {"file": True} if file else {}
 
 
 def file_content(bundle: Mapping[str, Any]) -> bytes:

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from volact.kmshost import schema, store
 from volact.protocol.problems import Refusal
-from volact.sources import Bucket, Buckets, source_of
+from volact.sources import Bucket, Buckets, source_of, too_many
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -116,8 +116,7 @@ class Turn:
         gate, source = self._gate, source_of(address)
         bucket, wait = gate.buckets.look(source, now, self._buckets.get(source))
         if wait:
-            detail = f"{source} brings more new machines than it may at once. Wait {wait} s."
-            return Refusal("too-many-requests", detail, (("retry_after", wait),))
+            return too_many(wait, f"{source} brings more new machines than it may at once.")
         is_full = 0 < gate.cap <= gate.records + self._added
         if is_full and not self._make_room(now - LONELY_FOR * retry):
             return Refusal("host-full", "", (("retry_after", retry),))

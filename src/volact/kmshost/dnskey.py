@@ -11,7 +11,7 @@ from volact.protocol.problems import Refusal
 
 if TYPE_CHECKING:
     from volact.config import KmshostSettings
-    from volact.kmshost.dnsrecords import Key
+    from volact.tsig import Key
 
 _MOST_BYTES = 65536
 

@@ -8,8 +8,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import ipaddress
 import re
 from pathlib import PurePath
@@ -18,12 +16,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import dns.exception
 import dns.name
 
+from volact import tsig
 from volact.protocol.problems import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from volact.config import KmshostSettings
+    from volact.tsig import Key
 
 TTL = 3600
 """Seconds that resolvers keep a record: an hour, as the classic host's."""
@@ -34,9 +34,6 @@ _LEAST_SECRET = 16
 _MAX = 65535
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]{1,5}")
-_COMMENTS = re.compile(r"//[^\n]*|#[^\n]*|/\*.*?\*/", re.DOTALL)
-_KEY = re.compile(r'\s*key\s+("?)([^\s"{};]+)\1\s*\{([^{}]*)\}\s*;?\s*')
-_STATEMENT = re.compile(r'\s*(algorithm|secret)\s+("?)([^\s";]+)\2\s*')
 
 
 class DnsRecord(NamedTuple):
@@ -89,14 +86,6 @@ class Domain(NamedTuple):
     name: str
     priority: int = 0
     weight: int = 100
-
-
-class Key(NamedTuple):
-    """A TSIG key."""
-
-    name: str
-    algorithm: str
-    secret: bytes
 
 
 class Invalid(ValueError):
@@ -310,34 +299,16 @@ def type_of(address: str) -> str:
 
 def read_key(text: str) -> Key | Refusal:
     """Read a key file as `tsig-keygen` writes it; what is wrong with it is said without its secret (T18)."""
-    match = _KEY.fullmatch(_COMMENTS.sub(" ", text))
-    if match is None:
-        return _malformed('It holds no single `key "NAME" { algorithm ...; secret "..."; };`.')
-    members: dict[str, str] = {}
-    for statement in match[3].split(";"):
-        found = _STATEMENT.fullmatch(statement)
-        if found and found[1] not in members:
-            members[found[1]] = found[3]
-        elif statement.strip():
-            return _malformed("In it stands something else than one algorithm and one secret.")
-    if len(members) != 2:  # noqa: PLR2004 - these two
-        return _malformed("It needs an algorithm and a secret.")
-    return _key(match[2], members["algorithm"].lower().rstrip("."), members["secret"])
-
-
-def _key(name: str, algorithm: str, secret: str) -> Key | Refusal:
-    if algorithm not in ALGORITHMS:
-        return _malformed(f"{algorithm[:40]!r} is none of {', '.join(ALGORITHMS)}.")
     try:
-        data = base64.b64decode(secret, validate=True)
-    except (binascii.Error, ValueError):
-        return _malformed("Its secret is not base64.")
-    if len(data) < _LEAST_SECRET:
-        return _malformed(f"Its secret has {len(data)} bytes; it needs {_LEAST_SECRET} or more.")
-    try:
-        return Key(name_of(name), algorithm, data)
-    except Invalid as error:
+        key = tsig.read(text)
+        key = key._replace(name=name_of(key.name))
+    except (tsig.Malformed, Invalid) as error:
         return _malformed(f"{error}.")
+    if key.algorithm not in ALGORITHMS:
+        return _malformed(f"{key.algorithm[:40]!r} is none of {', '.join(ALGORITHMS)}.")
+    if len(key.secret) < _LEAST_SECRET:
+        return _malformed(f"Its secret has {len(key.secret)} bytes; it needs {_LEAST_SECRET} or more.")
+    return key
 
 
 def _malformed(detail: str) -> Refusal:

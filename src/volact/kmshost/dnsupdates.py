@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from dns.update import UpdateMessage
 
-    from volact.kmshost.dnsrecords import DnsRecord, Key
+    from volact.kmshost.dnsrecords import DnsRecord
     from volact.kmshost.nameserver import Deadline, Server
+    from volact.tsig import Key
 
 USUAL_LABELS = ("_volact._tcp", "_vlmcs._tcp")
 """Under which hosts are looked for (D1), whatever this one is set to."""

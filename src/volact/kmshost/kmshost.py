@@ -118,7 +118,7 @@ class KmsHost:
         self._introduced: tuple[int, bytes | Refusal] = (-1, Refusal("busy"))
         self._using = _using(terms)
         self._admission = Admission(terms.limits)
-        self._lapses = Lapses(store.HANDLED)
+        self._lapses = Lapses()
         self._failed: tuple[int, str] | None = None
         self._counted_at: int | None = None
 

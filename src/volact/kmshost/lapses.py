@@ -24,9 +24,8 @@ _EVERY = HOUR
 class Lapses:
     """What one process has refused of itself since it was noted last."""
 
-    def __init__(self, event: int) -> None:
-        """Note it as events of this number."""
-        self._event = event
+    def __init__(self) -> None:
+        """Nothing was met yet."""
         self._met: set[str] = set()
         self._noted: dict[str, int] = {}
 
@@ -42,7 +41,7 @@ class Lapses:
         """
         met, running = sorted(self._met.copy()), clock.running()
         due = [code for code in met if code not in self._noted or running - self._noted[code] >= _EVERY]
-        events = [Event(clock.now(), self._event, code) for code in due]
+        events = [Event(clock.now(), store.HANDLED, code) for code in due]
         if events:
             with books.writing() as tx:
                 store.add_event(tx, *events)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from dns.update import UpdateMessage
 
+    from volact.tsig import Key
+
 PATIENCE = 3.0
 """Seconds that one question or update may take."""
 _MOST_ADDRESSES = 3
@@ -200,7 +202,7 @@ def _ask(address: str, port: int, name: str, rdtype: str, deadline: Deadline) ->
     return answer
 
 
-def signed_update(server: Server, key: dnsrecords.Key) -> UpdateMessage:
+def signed_update(server: Server, key: Key) -> UpdateMessage:
     """An empty update of the server's zone, to be signed with the key."""
     name = dns.name.from_text(key.name)
     ring = {name: dns.tsig.Key(name, key.secret, key.algorithm)}

@@ -26,12 +26,13 @@ from volact.kmshost.beside import Beside, Failures
 from volact.kmshost.nameserver import Deadline, Reply
 from volact.protocol import policy
 from volact.protocol.problems import Refusal, Unreachable, VolactError, printable
+from volact.tsig import Key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from volact.config import KmshostSettings
-    from volact.kmshost.dnsrecords import DnsRecord, Key, Whereabouts
+    from volact.kmshost.dnsrecords import DnsRecord, Whereabouts
     from volact.kmshost.nameserver import Resolving, Server
     from volact.kmshost.store import Store
 
@@ -323,7 +324,7 @@ class Publisher:
             own = self._own(domain)
             key = dnskey.load(settings.dns_key_file)
             refusal = key if isinstance(key, Refusal) else None
-            if isinstance(key, dnsrecords.Key):
+            if isinstance(key, Key):
                 refusal = self._withdraw(own, key, settings, deadline)
             owner = own[0].owner if own else f"{settings.dns_label}.{domain}"
             code, detail = (refusal.code, refusal.detail) if refusal else (WITHDRAWN, "")

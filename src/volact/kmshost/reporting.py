@@ -19,6 +19,7 @@ from volact.kmshost import counting, dnscommands, forecast, ledger, listening, p
 from volact.kmshost import store as sql
 from volact.kmshost.hostkeys import HostKeys
 from volact.protocol import ids, policy
+from volact.protocol.documents import STATE_NAMES
 from volact.protocol.problems import PROBLEMS, Refusal, UsageError, VolactError
 
 if TYPE_CHECKING:
@@ -49,15 +50,6 @@ CLIENT_COLUMNS = (
 EVENT_COLUMNS = ("time", "event", "result", "current", "required", "product", "cmid", "host", "state_name")
 RESULTS = {counting.GRANTED: None, forecast.WILL_FALL: None, publishing.WITHDRAWN: None, **PROBLEMS}
 """What an event's result can be."""
-STATES = (
-    "Unlicensed",
-    "Licensed",
-    "Initial grace",
-    "Out-of-tolerance grace",
-    "Non-genuine grace",
-    "Notification",
-    "Extended grace",
-)
 
 _log = structlog.get_logger()
 
@@ -147,7 +139,7 @@ def _event_json(one: sql.Event) -> dict[str, Any]:
 
 def state_name(state: int) -> str:
     """A state in words; of a number that is none the number."""
-    return STATES[state] if 0 <= state < len(STATES) else str(state)
+    return STATE_NAMES[state] if 0 <= state < len(STATE_NAMES) else str(state)
 
 
 def _when(seconds: int | None) -> str | None:
@@ -270,7 +262,7 @@ def _product_json(
 
 def _requests(tally: Mapping[tuple[str, int], int]) -> dict[str, Any]:
     outcomes: dict[str, int] = {}
-    states = dict.fromkeys(STATES[:-1], 0)
+    states = dict.fromkeys(STATE_NAMES[:-1], 0)
     for (outcome, state), many in sorted(tally.items()):
         outcomes[outcome] = outcomes.get(outcome, 0) + many
         states[state_name(state)] = states.get(state_name(state), 0) + many

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
-import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from volact import certificate, commands, config, db, signing, stores
+from volact import certificate, commands, config, founding, signing, stores
 from volact.clock import clock_for
 from volact.console import root_argument
-from volact.files import into_place, make_folder
 from volact.kmshost import store as sql
 from volact.kmshost.keyring import Keyring
 from volact.kmshost.store import Store
@@ -26,6 +22,7 @@ from volact.protocol.problems import DocumentRefused, Refusal, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from sqlalchemy import Connection
 
@@ -154,18 +151,12 @@ def initialise(root: str, files: Sequence[Path], environ: Mapping[str, str] = os
     """
     place = folder(environ)
     settings = _settings(place.parent, environ)
-    if place.exists():
-        raise Refused(Refusal("already-exists", f"{place} is there already."))
+    founding.check_free(place)
     pub, first = root_argument(root)
     products = [_read_product(file, pub) for file in files]
     roots = _newest([trust.open_roots(first, pub)] if first else [], products)
-    make_folder(place.parent)
-    aside = Path(tempfile.mkdtemp(prefix=f".{ROLE}-", dir=place.parent))
-    try:
+    with founding.made_aside(place) as aside:
         return _make(aside, place, settings, (pub, roots, products))
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
 
 
 def _read_product(file: Path, pub: str) -> tuple[Granted, dict[str, Any]]:
@@ -209,23 +200,9 @@ def _make(
     (aside / "keys").mkdir(mode=0o700)
     signer = signing.create(aside / "keys" / "host.pem")
     certificate.make(aside / "tls", "volact KMS host")
-    file = aside / f"{ROLE}.db"
-    store = Store(stores.connect_setting(settings.database) if settings.database else db.connect(file))
-    try:
-        store.migrate()
-        with store.writing() as tx:
-            joined = _introduce(tx, pub, roots, products)
-            if settings.database:
-                # The folder first: a host that others count on must not be half there.
-                into_place(aside, place)
-    except BaseException:
-        if settings.database and place.exists() and not aside.exists():
-            shutil.rmtree(place, ignore_errors=True)
-        raise
-    finally:
-        store.close()
-    if not settings.database:
-        into_place(aside, place)
+    store = Store(stores.new_engine(settings.database, aside / f"{ROLE}.db"))
+    with founding.founded(store, aside, place, settings.database) as tx:
+        joined = _introduce(tx, pub, roots, products)
     return Made(pub, signer.kid, tuple(granted.document["sub"] for granted, _ in products), joined)
 
 

@@ -27,7 +27,16 @@ REVOCATIONS = ("all", "new")
 MAX_TLS = 4
 MAX_TEXT = 200
 MAX_URL = 2000
-STATES = 6
+STATE_NAMES = (
+    "Unlicensed",
+    "Licensed",
+    "Initial grace",
+    "Out-of-tolerance grace",
+    "Non-genuine grace",
+    "Notification",
+    "Extended grace",
+)
+"""Of the states 0 to 6 (rule E); a machine of volact's is never in the last."""
 
 
 def _text(value: object) -> bool:
@@ -54,7 +63,7 @@ def _id_or_null(value: object) -> bool:
 
 
 def _state(value: object) -> bool:
-    return _integer(value) and value <= STATES  # type: ignore[operator]  # _integer() says it is one
+    return _integer(value) and value < len(STATE_NAMES)  # type: ignore[operator]  # _integer() says it is one
 
 
 def _one_of(*names: str) -> Callable[[object], bool]:

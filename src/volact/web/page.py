@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,8 +59,9 @@ def file(content: bytes, name: str) -> Response:
     return Response(_OK, [*headers, (b"cache-control", b"no-store"), *_HEADERS], content)
 
 
+@functools.cache
 def style_sheet() -> Response:
-    """The one style sheet of all pages."""
+    """The one style sheet of all pages; it is read once."""
     content = (_HERE / "static" / "style.css").read_bytes()
     headers = [(b"content-type", b"text/css; charset=utf-8"), (b"cache-control", b"max-age=3600")]
     return Response(_OK, [*headers, *_HEADERS], content)

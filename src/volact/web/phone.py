@@ -139,7 +139,7 @@ class Phone:
         if method != "POST":
             return self._start(Refusal("method-not-allowed", "", (("allow", "GET, POST"),)))
         source = sources.source_of(scope["client"][0])
-        refusal = form.from_elsewhere(scope) or self._limited(source)
+        refusal = form.from_elsewhere(scope) or self._forms.limited(source, self._clock.now())
         if refusal:
             return self._start(refusal)
         with self._bodies.of(source) as coming:
@@ -153,13 +153,6 @@ class Phone:
                 return await self._posted(scope, source, body)
             finally:
                 self._at_work.remove(source)
-
-    def _limited(self, source: str) -> Refusal | None:
-        bucket, wait = self._forms.look(source, self._clock.now())
-        if wait:
-            return Refusal("too-many-requests", f"Wait {wait} s.", (("retry_after", wait),))
-        self._forms.keep(source, bucket)
-        return None
 
     async def _beside(
         self, function: Callable[_Given, _Made], *given: _Given.args, **named: _Given.kwargs

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import math
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from volact.protocol import qr
 from volact.protocol.problems import Refusal
-from volact.sources import Buckets
+from volact.sources import Buckets, too_many
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,8 +38,6 @@ MOST_WAITING = 8
 """Forms whose pictures are being read, or wait for that."""
 _RATE, _BURST = 6, 12
 """Seconds of the processor that a source may use a minute in the long run, and at once."""
-_SECOND = 60
-"""A second in the levels of a bucket."""
 _ENOUGH = 4000
 """Pixels of a side to which a picture is shrunk."""
 _MOST_FILES = 32
@@ -60,6 +57,8 @@ class Reader:
 
     def __init__(self, clock: Clock) -> None:
         """Limit sources by the time of `clock`."""
+        import asyncio  # noqa: PLC0415 - half of the child's start, which does without
+
         self._clock = clock
         self._one = asyncio.Lock()
         self._waiting: set[str] = set()
@@ -75,7 +74,7 @@ class Reader:
             return Refusal("busy", "Other pictures are being read.", (("retry_after", SECONDS),))
         _, wait = self._used.look(source, self._clock.now())
         if wait:
-            return Refusal("too-many-requests", f"Wait {wait} s.", (("retry_after", wait),))
+            return too_many(wait)
         self._waiting.add(source)
         try:
             async with self._one:
@@ -91,10 +90,7 @@ class Reader:
                 used = max(1, math.ceil(_of_children() - before))
             return found
         finally:
-            # The look takes one second; what was used beyond that may leave a debt.
-            bucket, _ = self._used.look(source, self._clock.now())
-            if bucket:
-                self._used.keep(source, bucket._replace(level=bucket.level - (used - 1) * _SECOND))
+            self._used.charge(source, used, self._clock.now())
 
 
 def _of_children() -> float:
@@ -104,6 +100,8 @@ def _of_children() -> float:
 
 
 async def _by_a_child(pictures: Sequence[bytes]) -> list[list[str]] | Refusal:
+    import asyncio  # noqa: PLC0415 - as above
+
     given = b"".join(len(one).to_bytes(_LENGTH_BYTES, "big") + one for one in pictures)
     child = await asyncio.create_subprocess_exec(
         sys.executable,
