@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from polling import until
 from volact import cli, slmgr
 from volact.children import free_port
 from world import PRODUCT, facts
@@ -133,13 +134,6 @@ def _listens(port: int) -> bool:
     return False
 
 
-def _until(holds: Any) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
-
-
 def test_211_days(tmp_path: Path, library: str) -> None:
     calendar = Calendar(tmp_path / "clock")
     publisher = Moved(tmp_path / "publisher", calendar.file, library)
@@ -178,14 +172,14 @@ def test_211_days(tmp_path: Path, library: str) -> None:
 
     with ExitStack() as running:
         running.enter_context(host.running("kmshost", "serve", "--listen", f"127.0.0.1:{port}"))
-        _until(lambda: _listens(port))
+        until(lambda: _listens(port), PATIENCE)
         for machine in machines:
             running.enter_context(machine.running("client", "run"))
         # The first to call is refused and tries again after two hours (K2, K6).
-        _until(lambda: all(machine.product()["next_try"] for machine in machines))
+        until(lambda: all(machine.product()["next_try"] for machine in machines), PATIENCE)
         assert sorted(machine.product()["state"] for machine in machines) == [1, 1, 2]
         calendar.to(3 * 3600)
-        _until(lambda: all(machine.product()["state"] == 1 for machine in machines))
+        until(lambda: all(machine.product()["state"] == 1 for machine in machines), PATIENCE)
         granted = _seconds(cut_off.product()["granted"])
         cut_off("/skms", f"127.0.0.1:{dead}", main=slmgr.main)
 
@@ -194,7 +188,7 @@ def test_211_days(tmp_path: Path, library: str) -> None:
             moment = granted + day * DAY + second
             calendar.to(moment - int(time.time()))
             renewed_after = moment - 8 * DAY
-            _until(lambda: all(_seconds(m.product()["granted"]) > renewed_after for m in (one, two)))
+            until(lambda: all(_seconds(m.product()["granted"]) > renewed_after for m in (one, two)), PATIENCE)
             return cut_off.product()
 
         # Never 30 days at once: the two would be gone from the count before they call again (K4).
@@ -206,4 +200,4 @@ def test_211_days(tmp_path: Path, library: str) -> None:
             assert one.product()["state"] == two.product()["state"] == 1
         # Half a minute before an end and after it: real time goes on meanwhile.
         cut_off("/skms", f"127.0.0.1:{port}", main=slmgr.main)
-        _until(lambda: cut_off.product()["state"] == 1)
+        until(lambda: cut_off.product()["state"] == 1, PATIENCE)

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ import pytest
 from client.machine import PARTS
 from client.publisher import PRODUCT, Publisher
 from client.server import Server, slow
+from polling import until
 
 pytestmark = pytest.mark.sockets
 
@@ -71,20 +72,13 @@ def home(tmp_path: Path, server: Server) -> Home:
     return Home(tmp_path / "machine", server)
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 10) -> None:
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
 def test_a_service_activates_at_its_first_start_and_stops_when_told(home: Home) -> None:
     key = home.publisher.key()
     assert home.run("install-key", "-", stdin=key.text() + "\n").returncode == 0
     service = home.start("run")
     try:
         grant = home.folder / "home/client" / home.publisher.pub / "products" / PRODUCT / "grant.json"
-        eventually(grant.exists)
+        until(grant.exists)
         words = Path(f"/proc/{service.pid}/cmdline").read_bytes()
         assert not any(group.encode() in words for group in key.text().split("-")[:4])
         assert home.status["state"] == 1, "a reader is not kept out by the service"
@@ -108,7 +102,7 @@ def test_an_activation_that_is_killed_is_asked_for_again_by_the_same_bytes(
     server.misbehave = slow(2)
     asking = home.start("activate")
     try:
-        eventually(lambda: len(server.requests) == 1)
+        until(lambda: len(server.requests) == 1)
     finally:
         asking.kill()
         asking.communicate()

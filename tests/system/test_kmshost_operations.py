@@ -4,15 +4,15 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import authority_process
 from kmshost_process import Home, Host
+from polling import until
+from volact.children import free_port
 from world import DAY, PRODUCT, Machine
 
 pytestmark = pytest.mark.sockets
@@ -26,20 +26,6 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> authority_process.Hom
     home = authority_process.Home(tmp_path_factory.mktemp("authority"))
     home.set_up(POLICY)
     return home
-
-
-def until(fulfilled: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + WAIT
-    while not (found := fulfilled()):
-        assert time.monotonic() < deadline, "it does not come"
-        time.sleep(0.05)
-    return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def get(port: int, path: str, host: str | None = None) -> tuple[int, bytes]:

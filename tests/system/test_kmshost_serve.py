@@ -7,7 +7,7 @@ import sqlite3
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ import authority_process
 import postgres
 from authority_process import PRODUCT_FILE, Serving
 from kmshost_process import Connection, Home, Host, checkin
+from polling import until
+from volact.children import free_port
 from volact.kmshost.api import MAX_BODY
 from volact.protocol.problems import Unreachable
 from world import DAY, PRODUCT, Machine, claims_of, new_id
@@ -28,15 +30,6 @@ POLICY = '[policy]\nthresholds = [{ count = "machines", minimum = 3 }]\n'
 WAIT = 30
 LOOKS = 1.2
 """Seconds in which a running service has looked twice at what commands have changed."""
-
-
-def until(fulfilled: Callable[[], Any]) -> Any:
-    """Wait for what a running service does by itself."""
-    deadline = time.monotonic() + WAIT
-    while not (found := fulfilled()):
-        assert time.monotonic() < deadline, "it does not come"
-        time.sleep(0.05)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +48,6 @@ def publisher(authority: authority_process.Home) -> Iterator[Serving]:
 @pytest.fixture
 def home(authority: authority_process.Home, tmp_path: Path) -> Home:
     return Home(tmp_path / "host", authority)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_from_init_to_the_first_lease(home: Home, publisher: Serving) -> None:

@@ -4,8 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,9 @@ import pytest
 import inprocess
 from authority_process import Home as Publisher
 from kmshost_process import Home, Host
+from polling import until
 
 LOW = 10
-PATIENCE = 10.0
 _OWN = os.getpriority(os.PRIO_PROCESS, 0)
 
 
@@ -24,13 +22,6 @@ def nices(pid: int) -> set[int]:
     """The nice values of all threads of a process: field 19 of their `stat`."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return {int((task / "stat").read_text().rpartition(")")[2].split()[16]) for task in tasks}
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
 
 
 def may_raise() -> bool:

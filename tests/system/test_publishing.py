@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import nameservers
 from authority_process import Home as Publisher
 from kmshost_process import Home, Host
 from nameservers import Key, Named, Scripted
+from polling import until
 from volact.protocol import policy
 
 pytestmark = pytest.mark.sockets
@@ -21,7 +22,6 @@ ZONE = "corp.test"
 SRV, NAME = f"_volact._tcp.{ZONE}", f"kms1.{ZONE}"
 KEY = Key("kms1", [(SRV, "SRV"), (NAME, "A AAAA")])
 VETERAN = f"5 5 1688 veteran.{ZONE}."
-PATIENCE = 20.0
 
 
 @pytest.fixture
@@ -62,13 +62,6 @@ def text_of(home: Home, *words: str) -> str:
     done = inprocess.run("slmgr", *words, environ=home.environ)
     assert done.code == 0
     return done.out
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
 
 
 def events(home: Home) -> list[tuple[int, str, str]]:

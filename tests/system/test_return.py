@@ -13,7 +13,7 @@ import inprocess
 from authority_process import Home, Serving
 from client.machine import PARTS
 from volact.protocol.keys import ProductKey
-from world import PRODUCT, claims_of, verified
+from world import claims_of, verified
 
 pytestmark = pytest.mark.sockets
 
@@ -32,8 +32,8 @@ class MachineHome:
         }
 
     def run(self, *words: str, code: int = 0, stdin: str = "") -> Any:
-        """What gives or takes an activation is a process of its own; what comes before and after it is not."""
-        run = inprocess.process if words[0] in ("activate", "return") else inprocess.run
+        """A return online is a process of its own; what comes before and after it is not."""
+        run = inprocess.process if words == ("return",) else inprocess.run
         done = run("volact", "client", *words, "--json", environ=self.environ, stdin=stdin)
         assert done.code == code, (words, done)
         assert "Traceback" not in done.err
@@ -62,12 +62,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, Servi
     home.environ["VOLACT_LAB_CLOCK"] = str(clock)
     home.set_up()
     with Serving(home) as serving:
-        file = home.folder / "product.toml"
-        file.write_text(file.read_text() + f'[authority]\nurl = "{serving.url}"\n')
-        home.run("product", "add", str(file))
-        exported = home.folder / "cad.volact-product"
-        home.run("product", "export", PRODUCT, "-o", str(exported))
-        home.product = json.loads(exported.read_text())
+        home.say_address(serving.url)
         yield home, serving
 
 

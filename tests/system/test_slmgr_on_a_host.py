@@ -3,8 +3,7 @@
 import json
 import os
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ import pytest
 import inprocess
 from authority_process import Home as Publisher
 from kmshost_process import Connection, Home, Host
+from polling import until
 from volact.children import free_port
 from volact.protocol.problems import Unreachable
 from world import PRODUCT, Machine, facts
@@ -23,7 +23,6 @@ POLICY = """
 [policy]
 thresholds = [{count = "machines", minimum = 2}]
 """
-PATIENCE = 10.0
 
 
 class Said(NamedTuple):
@@ -68,13 +67,6 @@ def serving(home: Home) -> Iterator[Host]:
     with Host(home, "") as host:
         assert host.port == port
         yield host
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.1)
 
 
 def lease(home: Home, port: int) -> dict[str, Any]:
