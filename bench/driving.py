@@ -6,16 +6,32 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from load import read_bodies
 
 from volact import quickstart
 from volact.protocol import trust
 
+if TYPE_CHECKING:
+    from volact.children import Volact
+
 HERE = Path(__file__).parent
 SERVER_CORE, LOAD_CORE = 0, 1
 CONNECTIONS = 64
+_RUN = """
+import json, resource, runpy, sys, time
+began = time.monotonic()
+sys.argv = ["volact", *sys.argv[1:]]
+try:
+    runpy.run_module("volact", run_name="__main__")
+except SystemExit as ended:
+    code = ended.code
+used = resource.getrusage(resource.RUSAGE_SELF)
+said = {"seconds": round(time.monotonic() - began, 2), "cpu": round(used.ru_utime + used.ru_stime, 2),
+        "rss_mib": used.ru_maxrss // 1024, "exit": code or 0}
+print(json.dumps(said), file=sys.stderr)
+"""
 
 
 def command(
@@ -64,6 +80,20 @@ def memory(pid: int) -> int:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) // 1024
     return 0
+
+
+def command_of(at: Volact, *words: str) -> dict[str, Any]:
+    """One of our commands as a process of its own: its time, its most memory, and the end of what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", _RUN, *words],
+        env=at.environ,
+        stdin=subprocess.DEVNULL,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    found: dict[str, Any] = json.loads(done.stderr.splitlines()[-1])
+    return {**found, "said": done.stdout[-500:]}
 
 
 def verdict(good: bool) -> str:

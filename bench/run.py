@@ -2,7 +2,9 @@
 
 Sections: a (activations, SQLite), b (check), c (activations, PostgreSQL), d (a KMS host's renewals at 1 k, 100 k and
 1 M records, its start and its memory), e (a storm on a KMS host, F36), f (two hosts over one PostgreSQL, beside one), g
-(discovery past three dead hosts); ``--only a,b`` chooses. Results go to bench/out/ as JSON, and one table is printed. The server runs on core 0, the load generator on core 1; the limits are probed on core 0.
+(discovery past three dead hosts), h (500 machines collected, beside Ansible), i (a list of 100,000 rows), j (filters over
+300,000 products); ``--only a,b`` chooses. Results go to bench/out/ as JSON, and one table is printed. In a to e the server
+runs on core 0, the load generator on core 1; the limits are probed on core 0.
 """
 
 from __future__ import annotations
@@ -19,9 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import check_cold
+import collecting
 import dead_targets
+import filters
 import hosting
 import limits
+import lists
 import prepare
 import two_hosts
 from driving import HERE, LOAD_CORE, SERVER_CORE, check_answers, drive, memory, storage_of, verdict
@@ -30,6 +35,7 @@ from load import write_bodies
 from volact import children, quickstart
 
 KEY_SIZE = 1_000_000
+OWN_MODULE = {"g": dead_targets, "h": collecting, "i": lists, "j": filters}
 NO_LIMITS = {"VOLACT_AUTHORITY_KEY_RATE": "0", "VOLACT_AUTHORITY_SOURCE_RATE": "0"}
 
 
@@ -296,7 +302,11 @@ def table(results: dict[str, Any]) -> str:
         )
     if "d" in results:
         rows += host_rows(results["d"])
-    for section, rows_of in (("e", storm_rows), ("f", two_hosts.rows), ("g", dead_targets.rows)):
+    for section, rows_of in (
+        ("e", storm_rows),
+        ("f", two_hosts.rows),
+        *((name, module.rows) for name, module in OWN_MODULE.items()),
+    ):
         if section in results:
             rows += rows_of(results[section])
     if "b" in results:
@@ -311,7 +321,7 @@ def table(results: dict[str, Any]) -> str:
 def main() -> None:
     """Run the chosen sections, store the figures, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="a,b,c,d,e,f,g")
+    parser.add_argument("--only", default="a,b,c,d,e,f,g,h,i,j")
     parser.add_argument("--count", type=int, default=40_000, help="activations in sections a and c")
     parser.add_argument("--records", default="1000,100000,1000000", help="sizes of the ledger in section d")
     parser.add_argument("--peer-count", type=int, default=3_000)
@@ -342,8 +352,8 @@ def main() -> None:
                     results["d"].append(renewals(place, options.count, records))
             elif section == "e":
                 results["e"] = storm(folder / "e", 100_000)
-            elif section == "g":
-                results["g"] = dead_targets.measure(folder / "g")
+            elif section in OWN_MODULE:
+                results[section] = OWN_MODULE[section].measure(folder / section)
             elif section in ("c", "f"):
                 sys.path.insert(0, str(HERE.parent / "tests"))
                 from postgres import running
