@@ -272,7 +272,9 @@ def test_with_several_products_the_last_word_names_one(terminal: Terminal) -> No
     assert terminal.slmgr("/dli", "com.example.none", "--json").json["code"] == "product-not-installed"
 
 
-@pytest.mark.parametrize("words", [["/atoo"], ["machine-7", "/dli"], ["ato"], ["--ato"]])
+@pytest.mark.parametrize(
+    "words", [["/atoo"], ["ato"], ["--ato"], ["ato", "com.example.cad"], ["--machine", "/dli"], ["-", "/dli"]]
+)
 def test_an_unknown_switch_says_so(terminal: Terminal, words: list[str]) -> None:
     said = terminal.slmgr(*words, "--json")
     assert said.code == 2

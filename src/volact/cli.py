@@ -45,6 +45,7 @@ ROLES = {
     "vamt": Role(
         "volact.vamt.cli", "vamt", "the enterprise's management tool: find, collect, activate machines"
     ),
+    "slmgr": Role("volact.slmgr", "", "the classic switches, here or on a machine of VAMT's: see `slmgr /?`"),
     "doctor": Role("volact.doctor.cli", "", "what is wrong here, and what to do: host, client, DNS"),
     "completion": Role("volact.completion", "", "shell completion: see `volact completion --help`"),
     "quickstart": Role(

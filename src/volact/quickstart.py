@@ -428,8 +428,23 @@ def activate(volact: Volact, name: str, publisher: Publisher) -> str:
     return f"{name:<9} {product['state_name']:<9} key …-{product['partial_key']}  {kind}  CMID {product['cmid'][:12]}…"
 
 
-def main(arguments: list[str]) -> int:
+def parser() -> Parser:
     """The command line."""
+    found = Parser(prog="volact quickstart", description="See volact work on this machine.")
+    found.add_argument(
+        "--exit", action="store_true", help="end when all is shown (also with CI=true or no terminal)"
+    )
+    found.add_argument(
+        "--fresh",
+        action="store_true",
+        help="remove what an earlier quickstart left (else it goes on with it)",
+    )
+    found.add_argument("--json", action="store_true", help="standard output is one JSON value")
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """Run ``volact quickstart`` and say its exit code."""
     say = Console(json="--json" in arguments, words=arguments)
     try:
         return console.run(say, lambda: _run(say, arguments))
@@ -438,17 +453,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(say: Console, arguments: list[str]) -> int:
-    parser = Parser(prog="volact quickstart", description="See volact work on this machine.")
-    parser.add_argument(
-        "--exit", action="store_true", help="end when all is shown (also with CI=true or no terminal)"
-    )
-    parser.add_argument(
-        "--fresh",
-        action="store_true",
-        help="remove what an earlier quickstart left (else it goes on with it)",
-    )
-    parser.add_argument("--json", action="store_true", help="standard output is one JSON value")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     stay = not options.exit and os.environ.get("CI") != "true" and sys.stdin.isatty() and sys.stdout.isatty()
     folder = config.home() / "quickstart"
     if folder.exists() and (options.fresh or not Publisher(folder).is_set_up):

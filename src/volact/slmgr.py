@@ -1,4 +1,4 @@
-"""``slmgr``: the classic switches, with ``/`` or ``-``, on this machine (rule S).
+"""``slmgr``: the classic switches, with ``/`` or ``-``, on this machine or on one of VAMT's (rule S).
 
 Each switch calls one method of the client or of the KMS host and prints in the words of rules E and S; ``--json``
 prints the same as one JSON value. Of a key only the last group is ever shown.
@@ -6,6 +6,8 @@ prints the same as one JSON value. Of a key only the last group is ever shown.
 Where a machine has both roles, a host's switches, `/dli` and `/dlv` address the host (`/dlv` prints both), `/ipk`
 follows the key's kind, all others the client; ``--role client|kmshost`` overrides (DESIGN section 5). Where it has one
 of them alone, that one answers, also that a key belongs elsewhere.
+
+``slmgr MACHINE /SWITCH`` is told to the slmgr of a machine that VAMT knows, in the way of collection (`vamt.remote`).
 """
 
 from __future__ import annotations
@@ -18,18 +20,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from volact import config, console
-from volact.client import cli, reporting
+from volact.client import cli, switches
+from volact.client.client import Question
 from volact.client.folder import LARGEST, read_file
 from volact.console import DONE, USAGE, Console
 from volact.files import write_durably
 from volact.protocol import jws, keys, qr
-from volact.protocol.policy import MINUTE
-from volact.protocol.problems import BrokenData, Refusal, Refused, UsageError
+from volact.protocol.problems import BrokenData, Refusal, Refused, Unreachable, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from volact.client.store import Settings
 
 _QR = "--qr"
 _COLUMNS = 80
@@ -38,6 +38,8 @@ _COLUMNS = 80
 
 CLIENT, KMSHOST = "client", "kmshost"
 _ROLES = (CLIENT, KMSHOST)
+_BEFORE = 2
+"""Words that may stand before the switch: MACHINE and USER."""
 
 
 class Switch(NamedTuple):
@@ -64,7 +66,7 @@ class Switch(NamedTuple):
 
 def usage() -> str:
     """What ``slmgr`` says without a switch."""
-    lines = ["usage: slmgr SWITCH [WORDS] [PRODUCT] [--role client|kmshost] [--json]", ""]
+    lines = ["usage: slmgr [MACHINE [USER]] SWITCH [WORDS] [PRODUCT] [--role client|kmshost] [--json]", ""]
     lines += [f"  /{name + ' ' + switch.words:<18} {switch.help}" for name, switch in SWITCHES.items()]
     hosts = [f"/{name}" for name, switch in SWITCHES.items() if switch.host_first]
     lines += [
@@ -74,6 +76,8 @@ def usage() -> str:
         f"{', '.join(hosts)} address the host (/dlv prints both),",
         "all others the client; --role says which, and a host's /ato and /xpr need it then.",
         "A client alone, or a host alone, is addressed without it.",
+        "MACHINE is one that VAMT knows (`volact vamt machine list`). It is told over SSH by its",
+        "group's login, or as USER by that login's key. FILE is here; a key goes on standard input.",
     ]
     return "\n".join([*lines, "Exit codes: 0 done, 1 refused, 2 usage, 3 could not reach, 4 broken data."])
 
@@ -89,21 +93,49 @@ def main(arguments: list[str] | None = None) -> int:
     return console.run(out, lambda: _run(out, words))
 
 
-def _run(out: Console, words: list[str]) -> None:
+def _run(out: Console, words: list[str]) -> int | None:
     words, role = _split_role(words)
     if not words:
         raise UsageError("There is no switch.", "See `slmgr /?`.")
-    first = words[0]
+    at = _switch_at(words)
+    name, switch, given = _read(words[at:])
+    if at:
+        return _elsewhere(out, words[:at], name, given, role)
+    _run_here(out, name, switch, given, role)
+    return None
+
+
+def _switch_at(words: list[str]) -> int:
+    """Where the switch stands: first, or after MACHINE or MACHINE USER."""
+    for at, word in enumerate(words[: _BEFORE + 1]):
+        if word[:1] in ("/", "-"):
+            return at if len(word) > 1 and (not at or word[:2] != "--") else 0
+    return 0
+
+
+def _read(words: list[str]) -> tuple[str, Switch, list[str]]:
+    """The switch's name, the switch, and its words.
+
+    Raises:
+        UsageError: if there is no such switch, or it takes fewer or more words.
+    """
+    first, given = words[0], words[1:]
     name = first[1:].lower() if first[:1] in ("/", "-") else ""
     switch = SWITCHES.get(name)
     if switch is None:
         known = {f"/{one}": one for one in SWITCHES}
         nearest = config.nearest(f"/{name or first.lower()}", known)
-        raise UsageError(f"There is no switch {first[:40]!r}{nearest}.", "See `slmgr /?`.")
-    given = words[1:]
+        next_step = (
+            "See `slmgr /?`." if name else "See `slmgr /?`; on another machine: `slmgr MACHINE /SWITCH`."
+        )
+        raise UsageError(f"There is no switch {first[:40]!r}{nearest}.", next_step)
     if not switch.least <= len(given) <= switch.most + 1:
         takes = f"{switch.words} [PRODUCT]" if switch.run or name == "ipk" else switch.words
         raise UsageError(f"/{name} takes: {takes.strip() or 'nothing'}.", "See `slmgr /?`.")
+    return name, switch, given
+
+
+def _run_here(out: Console, name: str, switch: Switch, given: list[str], role: str | None) -> None:
     if name == "ipk":
         _install_key(out, given, role)
         return
@@ -121,6 +153,58 @@ def _run(out: Console, words: list[str]) -> None:
     assert switch.run is not None  # noqa: S101 - `_role_of` sends a host's own switch to the host
     given, product = _split_product(given, switch)
     switch.run(out, given, product)
+
+
+def _elsewhere(out: Console, before: list[str], name: str, given: list[str], role: str | None) -> int:
+    """Run a switch on the machine of VAMT's that is named first, by the account that may be named second.
+
+    Files are this machine's, and what is secret is read here and goes there on standard input (M8).
+    """
+    stdin = b""
+    if name == "ipk":
+        text = console.secret_argument(given[0])
+        key = keys.read(text)
+        if isinstance(key, Refusal):
+            raise Refused(key)
+        stdin = text.encode() + b"\n"
+    elif name == "atp":
+        stdin = _confirmation(given[0])
+    if stdin:
+        given = ["-", *given[1:]]
+    of_role = ["--role", role] if role else []
+    with _module("vamt.remotecommands", "vamt", "Another machine is asked by VAMT, which").distant(
+        before[0], "".join(before[1:])
+    ) as there:
+        if name == "dti":
+            return _question_of(out, there, given, of_role)
+        said = there.tell(name, [*given, *of_role, *(["--json"] if out.json else [])], stdin)
+    return _pass_on(out, said)
+
+
+def _question_of(out: Console, there: Any, given: list[str], of_role: list[str]) -> int:  # noqa: ANN401 - a `Distant`
+    """`/dti` of another machine: its request goes to a file here, or is shown here as QR codes."""
+    files = [word for word in given if word != _QR]
+    product = [files.pop()] if len(files) > 1 or (files and there.has(files[-1])) else []
+    _check_question(files)
+    said = there.tell("dti", [*product, *of_role, "--json"])
+    if said.exit:
+        return _pass_on(out, said)
+    members = said.members()
+    publisher, name, iid = (str(members.get(one)) for one in ("publisher", "product", "iid"))
+    bundle = members.get("request")
+    if not isinstance(bundle, dict):
+        raise Unreachable(Refusal("answer-nonsense", "It answered with no request."))
+    _show_question(out, Question(publisher, name, iid, bundle), files, wanted=_QR in given)
+    return DONE
+
+
+def _pass_on(out: Console, said: Any) -> int:  # noqa: ANN401 - a `Said`
+    """Print what another machine's slmgr said, and say its exit code."""
+    members = said.members() if out.json else None
+    if said.err:
+        out.remark(said.err)
+    out.answer(members, said.out)
+    return int(said.exit)
 
 
 def _split_role(words: list[str]) -> tuple[list[str], str | None]:
@@ -166,7 +250,7 @@ def _both(out: Console) -> None:
     """`/dlv` on a machine with a KMS host: the host, then the products that are installed beside it."""
     host = _host_switches()
     found = host.status(detailed=True)
-    products = [_all_of(row) for row in cli.rows()]
+    products = [switches.all_of(row) for row in cli.rows()]
     text = [
         "\n".join([*host.lines(found), *host.details(found)]),
         *("\n".join(lines) for _, lines in products),
@@ -179,14 +263,17 @@ def _has_host() -> bool:
     return (config.home() / KMSHOST).is_dir()
 
 
-def _host_switches() -> Any:  # noqa: ANN401 - the module, which needs what a client may not have
+def _host_switches() -> Any:  # noqa: ANN401 - as `_module`
+    return _module("kmshost.switches", "server", "A KMS host", "Or give --role client.")
+
+
+def _module(name: str, extra: str, who: str, next_step: str = "See `slmgr /?`.") -> Any:  # noqa: ANN401 - a module, which needs what a client may not have
     try:
-        return importlib.import_module("volact.kmshost.switches")
+        return importlib.import_module(f"volact.{name}")
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("volact"):
             raise
-        detail = f"A KMS host needs {error.name}: pip install 'volact[server]'"
-        raise UsageError(detail, "Or give --role client.") from None
+        raise UsageError(f"{who} needs {error.name}: pip install 'volact[{extra}]'", next_step) from None
 
 
 def _split_product(given: list[str], switch: Switch) -> tuple[list[str], str | None]:
@@ -201,17 +288,6 @@ def _split_product(given: list[str], switch: Switch) -> tuple[list[str], str | N
 
 def _is_installed(word: str) -> bool:
     return any(row.members["product"] == word for row in cli.rows())
-
-
-def _selected(product: str | None) -> reporting.Row:
-    """The row of the product that is meant."""
-    rows = [row for row in cli.rows() if product in (None, row.members["product"])]
-    if not rows:
-        raise Refused(Refusal("product-not-installed", f"{product} is not." if product else ""))
-    if len(rows) > 1:
-        names = ", ".join(row.members["product"] for row in rows)
-        raise Refused(Refusal("product-ambiguous", f"Installed: {names}."))
-    return rows[0]
 
 
 def _install_key(out: Console, words: list[str], role: str | None) -> None:
@@ -246,55 +322,23 @@ def _role_for(text: str) -> str:
     return KMSHOST if is_hosts or not cli.rows() else CLIENT
 
 
-def _remove_key(out: Console, _words: list[str], product: str | None) -> None:
-    pub, name = cli.client().remove_key(product)
-    out.answer({"publisher": pub, "product": name}, f"Uninstalled the product key of {name} successfully.")
-
-
-def _activate(out: Console, _words: list[str], product: str | None) -> None:
-    done = cli.activated(out, product)
-    row = _selected(done.product)
-    out.answer(row.members, f"Product activated successfully: {row.members['state_name']}.")
-
-
-def _information(out: Console, _words: list[str], product: str | None) -> None:
-    row = _selected(product)
-    out.answer(row.members, "\n".join(reporting.lines(row)))
-
-
-def _all_information(out: Console, _words: list[str], product: str | None) -> None:
-    members, lines = _all_of(_selected(product))
-    out.answer(members, "\n".join(lines))
-
-
-def _all_of(row: reporting.Row) -> tuple[dict[str, Any], list[str]]:
-    """What `/dlv` tells of a product, as members and as lines."""
-    kms = row.kms
-    intervals: dict[str, Any] = {"renewal": kms.renewal, "retry": kms.retry} if kms is not None else {}
-    members = {**row.members, "rearms_left": row.rearms_left, "thin": row.thin, **intervals}
-    members["unreadable"] = list(row.unreadable)
-    members["kms"] = kms.members() if kms is not None else None
-    return members, [*reporting.lines(row), *reporting.details(row)]
-
-
-def _expiry(out: Console, _words: list[str], product: str | None) -> None:
-    row = _selected(product)
-    names = ("publisher", "product", "state", "state_name", "expires")
-    ends = row.members["expires"] or row.standing.licensed
-    prose = f"{row.name or row.members['product']}: {reporting.expiry(row) if ends else row.members['state_name']}"
-    out.answer({name: row.members[name] for name in names}, prose)
-
-
 def _question(out: Console, words: list[str], product: str | None) -> None:
     files = [word for word in words if word != _QR]
-    if len(files) + (product is not None) > 2 or any(file.startswith("--") for file in files):  # noqa: PLR2004 - FILE, PRODUCT
+    if len(files) > 1 and product is None:
+        files, product = files[:-1], files[-1]
+    _check_question(files)
+    _show_question(out, cli.client().question(product), files, wanted=_QR in words)
+
+
+def _check_question(files: list[str]) -> None:
+    if len(files) > 1 or any(file.startswith("--") for file in files):
         raise UsageError(f"/dti takes: {SWITCHES['dti'].words} [PRODUCT].", "See `slmgr /?`.")
-    if len(files) > 1:
-        files, product = files[:1], files[1]
-    question = cli.client().question(product)
+
+
+def _show_question(out: Console, question: Question, files: list[str], *, wanted: bool) -> None:
     request = jws.write_json(question.bundle)
     texts = qr.split(request)
-    drawn = [] if out.json else _drawn(texts, wanted=_QR in words, instead=not files)
+    drawn = [] if out.json else _drawn(texts, wanted=wanted, instead=not files)
     if files:
         try:
             write_durably(Path(files[0]), request)
@@ -342,7 +386,7 @@ def _drawn(texts: list[str], *, wanted: bool, instead: bool) -> list[str]:
 
 def _apply(out: Console, words: list[str], _product: str | None) -> None:
     done = cli.client().apply(_confirmation(words[0]))
-    row = _selected(done.product)
+    row = switches.selected(done.product)
     out.answer(row.members, f"Confirmation for {done.product} applied: {row.members['state_name']}.")
 
 
@@ -351,7 +395,7 @@ def _confirmation(word: str) -> bytes:
     if word.lstrip().startswith("{") or qr.is_split(word):
         given = word.encode("utf-8", "replace")
     elif word == "-":
-        given = _standard_input()
+        given = cli.standard_input(LARGEST)
     elif not os.path.exists(word):  # noqa: PTH110 - a Path raises for a name that is too long
         raise BrokenData(f"{word[:200]} is no file and no confirmation.", "not-readable")
     else:
@@ -363,105 +407,42 @@ def _confirmation(word: str) -> bytes:
     return joined
 
 
-def _standard_input() -> bytes:
-    """All of it, no longer than a file may be."""
-    try:
-        given = sys.stdin.read(LARGEST + 1).encode("utf-8", "replace")
-    except UnicodeDecodeError:
-        raise BrokenData("Standard input is not text.", "not-readable") from None
-    if len(given) > LARGEST:
-        raise BrokenData(f"Standard input is larger than {LARGEST} bytes.")
-    return given
-
-
-def _rearm(out: Console, _words: list[str], product: str | None) -> None:
-    pub, name, left = cli.client().rearm(product)
-    members = {"publisher": pub, "product": name, "rearms_left": left}
-    out.answer(members, f"{name} was reset; remaining rearm count: {left}.")
-
-
-def _set_host(out: Console, words: list[str], product: str | None) -> None:
-    pub, name, found = cli.client().set_host(product, words[0])
-    if found.host is not None:
-        prose = f"The KMS host of {name} is {found.host}."
-    else:
-        prose = f"The KMS hosts of {name} that DNS names are asked on port {found.port}; none is set by name."
-    out.answer(_set_members(pub, name, found), prose)
-
-
-def _clear_host(out: Console, _words: list[str], product: str | None) -> None:
-    pub, name, found = cli.client().clear_host(product)
-    out.answer(_set_members(pub, name, found), f"The KMS host of {name} is cleared; hosts are found by DNS.")
-
-
-def _set_domain(out: Console, words: list[str], product: str | None) -> None:
-    pub, name, found = cli.client().set_domain(product, words[0])
-    prose = f"KMS hosts of {name} are looked for in {found.domain}."
-    if found.host is not None:
-        prose += f" The host set by hand, {found.host}, comes before them until `slmgr /ckms` clears both."
-    out.answer(_set_members(pub, name, found), prose)
-
-
-def _cache_host(out: Console, _words: list[str], product: str | None) -> None:
-    pub, name, found = cli.client().set_caching(product, caching=True)
-    out.answer(_set_members(pub, name, found), f"KMS host caching is enabled for {name}.")
-
-
-def _do_not_cache_host(out: Console, _words: list[str], product: str | None) -> None:
-    pub, name, found = cli.client().set_caching(product, caching=False)
-    out.answer(_set_members(pub, name, found), f"KMS host caching is disabled for {name}.")
-
-
-def _set_members(pub: str, name: str, found: Settings) -> dict[str, Any]:
-    host = str(found.host) if found.host else None
-    intervals = {"renewal": found.renewal, "retry": found.retry}
-    members = {"publisher": pub, "product": name, "host": host, "port": found.port, **intervals}
-    return {**members, "domain": found.domain or None, "caching": found.caching}
-
-
-def _set_retry(out: Console, words: list[str], product: str | None) -> None:
-    pub, name, found = cli.client().set_intervals(product, retry=_minutes(words[0]))
-    prose = f"The retry interval of {name} is {words[0]} minutes until a KMS host tells its own."
-    out.answer(_set_members(pub, name, found), prose)
-
-
-def _set_renewal(out: Console, words: list[str], product: str | None) -> None:
-    pub, name, found = cli.client().set_intervals(product, renewal=_minutes(words[0]))
-    prose = f"The renewal interval of {name} is {words[0]} minutes until a KMS host tells its own."
-    out.answer(_set_members(pub, name, found), prose)
-
-
-def _minutes(word: str) -> int:
-    number = config.whole(word)
-    if number is None:
-        raise UsageError(f"{word[:40]!r} is no number of minutes.", "See `slmgr /?`.")
-    return number * MINUTE
-
-
 SWITCHES = {
     "ipk": Switch("KEY", 1, 1, None, "install a product key (- for standard input, @FILE)", "install_key"),
-    "upk": Switch("", 0, 0, _remove_key, "remove the product key"),
-    "ato": Switch("", 0, 0, _activate, "activate", "activate"),
+    "upk": Switch("", 0, 0, switches.remove_key, "remove the product key"),
+    "ato": Switch("", 0, 0, switches.activate, "activate", "activate"),
     "dli": Switch(
-        "", 0, 0, _information, "show the licence, or the host's count", "information", host_first=True
+        "",
+        0,
+        0,
+        switches.information,
+        "show the licence, or the host's count",
+        "information",
+        host_first=True,
     ),
-    "dlv": Switch("", 0, 0, _all_information, "show it in detail", "all_information", host_first=True),
-    "xpr": Switch("", 0, 0, _expiry, "show when the present state ends", "expiry"),
+    "dlv": Switch(
+        "", 0, 0, switches.all_information, "show it in detail", "all_information", host_first=True
+    ),
+    "xpr": Switch("", 0, 0, switches.expiry, "show when the present state ends", "expiry"),
     "dti": Switch(
         f"[FILE] [{_QR}]", 0, 2, _question, "show the installation id; the request to FILE, or as QR codes"
     ),
     "atp": Switch(
         "TEXT|FILE", 1, 1, _apply, "apply a confirmation, or the texts of its QR codes (- for input)"
     ),
-    "skms": Switch("NAME[:PORT]", 1, 1, _set_host, "set the KMS host: NAME[:PORT], [IPv6]:PORT or :PORT"),
+    "skms": Switch(
+        "NAME[:PORT]", 1, 1, switches.set_host, "set the KMS host: NAME[:PORT], [IPv6]:PORT or :PORT"
+    ),
     "skms-domain": Switch(
-        "DOMAIN", 1, 1, _set_domain, "set the one domain in which KMS hosts are looked for"
+        "DOMAIN", 1, 1, switches.set_domain, "set the one domain in which KMS hosts are looked for"
     ),
     "ckms": Switch(
-        "", 0, 0, _clear_host, "forget host, port and domain that were set: hosts are found by DNS"
+        "", 0, 0, switches.clear_host, "forget host, port and domain that were set: hosts are found by DNS"
     ),
-    "skhc": Switch("", 0, 0, _cache_host, "ask the KMS host that answered last first; that is the default"),
-    "ckhc": Switch("", 0, 0, _do_not_cache_host, "begin every try with a query of DNS"),
+    "skhc": Switch(
+        "", 0, 0, switches.cache_host, "ask the KMS host that answered last first; that is the default"
+    ),
+    "ckhc": Switch("", 0, 0, switches.do_not_cache_host, "begin every try with a query of DNS"),
     "sprt": Switch("PORT", 1, 1, None, "set the port of the KMS host here", "set_port", host_first=True),
     "sdns": Switch("", 0, 0, None, "publish the KMS host here in DNS", "publish", host_first=True),
     "cdns": Switch(
@@ -475,17 +456,23 @@ SWITCHES = {
         "MINUTES",
         1,
         1,
-        _set_retry,
+        switches.set_retry,
         "set the retry interval; a client's counts until a host tells its own",
         "set_retry",
         host_first=True,
     ),
     "sri": Switch(
-        "MINUTES", 1, 1, _set_renewal, "set the renewal interval; likewise", "set_renewal", host_first=True
+        "MINUTES",
+        1,
+        1,
+        switches.set_renewal,
+        "set the renewal interval; likewise",
+        "set_renewal",
+        host_first=True,
     ),
-    "rearm": Switch("", 0, 0, _rearm, "reset grace and identity"),
+    "rearm": Switch("", 0, 0, switches.rearm, "reset grace and identity"),
 }
-"""What `slmgr` knows; those for another machine come with VAMT."""
+"""What `slmgr` knows."""
 
 
 if __name__ == "__main__":
