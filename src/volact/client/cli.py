@@ -1,4 +1,4 @@
-"""``volact client``: install, install-key, activate, return, status, events, run, generalize (DESIGN section 5)."""
+"""``volact client``: install, keys, activate, return, status and its list, events, run, generalize (DESIGN section 5)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from volact import config, console
-from volact.calls import Caller
+from volact.calls import MAX_ANSWER, Caller
 from volact.client import address, events, folder, lifecycle, reporting, running
 from volact.client.client import Client
 from volact.client.folder import CLIENT as FOLDER
@@ -107,6 +107,10 @@ def parser() -> Parser:
         help="stop first, then write the return to FILE; it counts 30 days after it came",
     )
     add("status", "show every product, its state and why")
+    brought = add("status-list", "take a publisher's status list that a medium or VAMT brought")
+    brought.add_argument(
+        "file", metavar="FILE", help="the list's file, e.g. NAME.cil.status; - for standard input"
+    )
     log = add("events", "show the event log: 12288 a request was sent, 12289 it was answered")
     log.add_argument("--since", metavar="TIME", help="RFC 3339 time, or how long ago: 2h, 7d")
     log.add_argument("--event", metavar="NUMBER", help="only events of this number: 12288 or 12289")
@@ -267,6 +271,46 @@ def _check_writable(path: str) -> None:
         raise BrokenData(f"{path}: {error.strerror}. Nothing was changed.", "not-writable") from None
 
 
+def standard_input(most: int) -> bytes:
+    """All of standard input.
+
+    Raises:
+        BrokenData: if it is no text, or longer than `most` bytes.
+    """
+    try:
+        given = sys.stdin.read(most + 1).encode("utf-8", "replace")
+    except UnicodeDecodeError:
+        raise BrokenData("Standard input is not text.", "not-readable") from None
+    if len(given) > most:
+        raise BrokenData(f"Standard input is larger than {most} bytes.")
+    return given
+
+
+def _take_list(out: Console, given: argparse.Namespace) -> None:
+    data = standard_input(MAX_ANSWER) if given.file == "-" else read_file(given.file, MAX_ANSWER)
+    done = client().take_list(data)
+    products = [
+        {
+            "product": name,
+            "state": one.state,
+            "state_name": lifecycle.STATE_NAMES[one.state],
+            "reason": one.reason,
+        }
+        for name, one in sorted(done.standings.items())
+    ]
+    lines = [f"The publisher's status list, version {done.version}, was taken."]
+    if not done.taken:
+        lines = [f"A later status list than version {done.version} was taken before; nothing has changed."]
+    lines += [f"  {one['product']}: {one['state_name']}, {one['reason']}" for one in products]
+    members = {
+        "publisher": done.publisher,
+        "version": done.version,
+        "taken": done.taken,
+        "products": products,
+    }
+    out.answer(members, "\n".join(lines))
+
+
 def _status(out: Console, _given: argparse.Namespace) -> None:
     found = rows()
     prose = "\n\n".join("\n".join([*reporting.lines(row), *reporting.details(row)]) for row in found)
@@ -372,6 +416,7 @@ _COMMANDS: dict[str, Callable[[Console, argparse.Namespace], int | None]] = {
     "activate": _activate,
     "return": _give_back,
     "status": _status,
+    "status-list": _take_list,
     "events": _events,
     "run": _service,
     "generalize": _generalize,

@@ -70,6 +70,22 @@ class GivenBack(NamedTuple):
     bundle: dict[str, Any]
 
 
+class ListTaken(NamedTuple):
+    """What a status list that was brought here came to.
+
+    Attributes:
+        publisher: whose it is.
+        version: its version.
+        taken: whether it counts; one that is older than the last does not.
+        standings: the state of each product of the publisher, by its id.
+    """
+
+    publisher: str
+    version: int
+    taken: bool
+    standings: dict[str, Licence]
+
+
 class Client:
     """This machine, for all publishers whose products are installed on it."""
 
@@ -308,7 +324,7 @@ class Client:
         """
         bundle = trust.read_bundle(data)
         with self.store.writing():
-            granted = self._verified(bundle)
+            granted = self._verified(bundle, "confirmation")
             product = granted.document["prd"]
             here = self.open(granted.roots.pub)
             if product not in here.state.products:
@@ -326,15 +342,41 @@ class Client:
             return False
         return True
 
-    def _verified(self, bundle: dict[str, Any]) -> Granted:
-        """The confirmation, under whichever installed publisher it is from."""
+    def take_list(self, data: bytes) -> ListTaken:
+        """Take a publisher's status list that a medium, an update or VAMT brought (M5, PROTOCOL section 7).
+
+        Raises:
+            Refused: ``product-not-installed``, if nothing of any publisher is here.
+            BrokenData: ``not-writable``, if it is only where this user may read it.
+            DocumentRefused: if it does not hold, or is of none whose products are here.
+        """
+        head = trust.read_bundle(data.partition(b"\n")[0])
+        with self.store.writing():
+            granted = self._verified(head, "status")
+            here = self.open(granted.roots.pub)
+            taken = contact.take_list(here, data)
+            here.save()
+            standings = {name: here.standing(name) for name in here.state.products}
+            return ListTaken(here.pub, int(granted.document["ver"]), taken, standings)
+
+    def _verified(self, bundle: dict[str, Any], name: str) -> Granted:
+        """The document `name`, under whichever installed publisher it is from."""
         refused: DocumentRefused | None = None
         for pub in self.store.publishers():
             try:
-                return trust.take_up(trust.verify(bundle, "confirmation", folder.roots(self.store.home, pub)))
+                return trust.take_up(trust.verify(bundle, name, folder.roots(self.store.home, pub)))
             except DocumentRefused as error:
                 refused = error
-        raise refused or Refused(Refusal("product-not-installed"))
+        raise refused or self._not_here(None)
+
+    def _not_here(self, product: str | None) -> VolactError:
+        """That a product, or any at all, is not installed here, or only where this user may read it."""
+        if self._system and any(product in (None, name) for _, name in installed(self._system)):
+            return BrokenData(
+                f"The product is installed in {self._system.home}; give the command as an administrator.",
+                "not-writable",
+            )
+        return Refused(Refusal("product-not-installed", f"{product} is not." if product else ""))
 
     def give_back(self, product: str | None = None) -> GivenBack:
         """Give a product's activation back online; the machine is Unlicensed when it has the receipt (M6, row 13).
@@ -398,13 +440,8 @@ class Client:
             Refused: ``product-not-installed`` or ``product-ambiguous``, which lists them.
         """
         found = [(pub, name) for pub, name in installed(self.store) if product in (None, name)]
-        if not found and self._system and any(product in (None, name) for _, name in installed(self._system)):
-            raise BrokenData(
-                f"The product is installed in {self._system.home}; give the command as an administrator.",
-                "not-writable",
-            )
         if not found:
-            raise Refused(Refusal("product-not-installed", f"{product} is not." if product else ""))
+            raise self._not_here(product)
         if len(found) > 1:
             names = ", ".join(name for _, name in found)
             raise Refused(Refusal("product-ambiguous", f"Installed: {names}."))

@@ -157,8 +157,8 @@ def state(home: str, pub: str) -> State | None:
     return found
 
 
-def read_file(path: str) -> bytes:
-    """The bytes of a file of ours.
+def read_file(path: str, most: int = LARGEST) -> bytes:
+    """The bytes of a file of ours, which has at most so many.
 
     Raises:
         BrokenData: if it is missing, cannot be read, or is far too large.
@@ -167,14 +167,14 @@ def read_file(path: str) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            while (part := os.read(descriptor, _BLOCK)) and len(data) <= LARGEST:
+            while (part := os.read(descriptor, _BLOCK)) and len(data) <= most:
                 data += part
         finally:
             os.close(descriptor)
     except OSError as error:
         raise BrokenData(f"{path}: {error.strerror}.", "not-readable") from None
-    if len(data) > LARGEST:
-        raise BrokenData(f"{path} is larger than {LARGEST} bytes.")
+    if len(data) > most:
+        raise BrokenData(f"{path} is larger than {most} bytes.")
     return data
 
 

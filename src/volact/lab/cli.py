@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,7 +35,7 @@ app = commands.role(
     "lab", "Machines by the thousand, and the stories of the rules, under laboratory publishers."
 )
 
-STORIES = ("kms",)
+STORIES = ("kms", "mak", "proxy")
 DAYS = 60
 _MOST_MACHINES = 2_000_000
 _MOST_CONNECTIONS = 10_000
@@ -239,9 +239,9 @@ def _prose(figures: dict[str, Any]) -> str:
 def story_(
     name: str,
     *,
-    days: _Whole = DAYS,
+    days: Annotated[int | None, WHOLE] = None,
     policy_: Annotated[Path | None, Parameter(name="--policy")] = None,
-    seed: _Whole = 1,
+    seed: Annotated[int | None, WHOLE] = None,
     json: Json = False,
 ) -> None:
     """Play a story of the rules with real programs and a movable clock, and print its timeline.
@@ -249,31 +249,69 @@ def story_(
     Parameters
     ----------
     name
-        Which one: kms (rule K8).
+        Which one: kms (rule K8), mak (M1 to M6) or proxy (P1 to P5).
     days
-        How many days it covers.
+        How many days it covers; kms alone: 60 by default.
     policy_
         A product.toml whose policy is used instead of the defaults.
     seed
-        Another number spreads the machines' tries differently.
+        Another number spreads the machines' tries differently; kms alone.
     """
     if name not in STORIES:
         raise UsageError(f"There is no story {name[:40]!r}.", f"Stories: {', '.join(STORIES)}.")
+    if name != "kms" and (days, seed) != (None, None):
+        raise UsageError(f"The story {name} has its own days.", "Leave out --days and --seed.")
     console = Console(json=json)
     numbers, edition = _policy(policy_)
-    planned = story.plan(numbers, edition, days)
-
-    from volact.lab.site import Site
-
+    planned = story.plan(numbers, edition, DAYS if days is None else days) if name == "kms" else None
     with tempfile.TemporaryDirectory(prefix="volact-lab-") as folder:
         clock = HandClock(Path(folder) / "clock", int(time.time()))
-        console.remark("An authority and a KMS host are set up by their own commands ...")
-        with Site(Path(folder), clock, numbers, edition) as made:
-            played = story.Kms(made, clock, planned, teller(console), seed)
-            played.play()
-            document = played.document()
+        if planned is None:
+            document = _by_commands(name, Path(folder), clock, numbers, edition, console)
+        else:
+            document = _kms(
+                planned, Path(folder), clock, numbers, edition, 1 if seed is None else seed, console
+            )
     if json:
         console.answer(document, "")
+
+
+def _kms(
+    planned: story.Plan,
+    folder: Path,
+    clock: HandClock,
+    numbers: Policy,
+    edition: str,
+    seed: int,
+    console: Console,
+) -> dict[str, Any]:
+    from volact.lab.site import Site
+
+    console.remark("An authority and a KMS host are set up by their own commands ...")
+    with Site(folder, clock, numbers, edition) as made:
+        played = story.Kms(made, clock, planned, teller(console), seed)
+        played.play()
+        return played.document()
+
+
+def _by_commands(
+    name: str, folder: Path, clock: HandClock, numbers: Policy, edition: str, console: Console
+) -> dict[str, Any]:
+    """A story that needs nothing but an authority and commands."""
+    from volact.lab.makstory import Mak
+    from volact.lab.proxystory import Proxy
+    from volact.lab.publisher import Publisher
+    from volact.lab.site import product_file
+
+    console.remark("An authority is set up by its own commands ...")
+    publisher = Publisher(folder, clock)
+    with ExitStack() as running:
+        publisher.start(product_file(numbers, edition), running)
+        played: Mak | Proxy = (Mak if name == "mak" else Proxy)(
+            folder, clock, publisher, numbers, teller(console)
+        )
+        played.play()
+        return played.document()
 
 
 def teller(console: Console) -> Callable[[Line], None]:

@@ -6,7 +6,6 @@ by rename; it stands still until it is moved, so that a story is told to the sec
 
 from __future__ import annotations
 
-import csv
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +14,7 @@ from volact.client.address import Address
 from volact.commands import when
 from volact.kmshost import reporting, setup, store
 from volact.lab import machines
+from volact.lab.publisher import LOOPBACK, PRODUCT, Publisher
 from volact.protocol.policy import DAY, DURATIONS, HOUR, MINUTE, written
 
 if TYPE_CHECKING:
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from volact.lab.handclock import HandClock
     from volact.lab.machines import Product
     from volact.protocol.policy import Policy
-
-PRODUCT = "com.example.cad"
-CUSTOMER = "Example Manufacturing"
-_LOOPBACK = "127.0.0.1"
 
 
 def product_file(policy: Policy, edition: str) -> str:
@@ -67,12 +63,12 @@ class Site:
         self._folder = folder
         self._policy = policy
         self._edition = edition
-        self._publisher = Volact(folder / "publisher", **clock.environ)
+        self._publisher = Publisher(folder, clock)
         self._host = Volact(folder / "kms-host", **clock.environ)
         self._running = ExitStack()
         self.pub = ""
         self.product: Product
-        self.address = Address(_LOOPBACK, free_port())
+        self.address = Address(LOOPBACK, free_port())
 
     def __enter__(self) -> Self:
         """Set both up and start them."""
@@ -88,35 +84,19 @@ class Site:
         self._running.close()
 
     def _start(self) -> None:
-        url_port = free_port()
-        url = f"https://{_LOOPBACK}:{url_port}"
-        signed, keys = self._folder / f"{PRODUCT}.volact-product", self._folder / "kms-host.csv"
-        for one in (self._publisher, self._host):
-            one.home.mkdir(parents=True)
         publisher, host = self._publisher, self._host
-        self.pub = publisher("authority", "init", "--name", "Example Software", "--url", url, "--lab")["root"]
-        toml = self._folder / "product.toml"
-        toml.write_text(product_file(self._policy, self._edition), "utf-8")
-        publisher("authority", "product", "add", str(toml))
-        publisher("authority", "product", "export", PRODUCT, "-o", str(signed))
-        publisher("authority", "customer", "add", CUSTOMER)
-        words = ("--product", PRODUCT, "--customer", CUSTOMER, "--kind", "kms-host", "--csv", str(keys))
-        publisher("authority", "key", "issue", *words)
-        self.product = machines.read_product(signed.read_bytes(), self.pub)
-        self._serve(publisher, "authority", Address(_LOOPBACK, url_port))
-        host("kmshost", "init", f"--root={self.pub}", str(signed))
-        with keys.open(encoding="utf-8", newline="") as rows:
-            (key,) = [row["key"] for row in csv.DictReader(rows)]
-        host("kmshost", "install-key", "-", stdin=key + "\n")
-        host("kmshost", "activate", "--authority", url)
-        self._serve(host, "kmshost", self.address)
+        publisher.start(product_file(self._policy, self._edition), self._running)
+        self.pub = publisher.pub
+        self.product = machines.read_product(publisher.signed.read_bytes(), self.pub)
+        host.home.mkdir(parents=True)
+        host("kmshost", "init", f"--root={self.pub}", str(publisher.signed))
+        host("kmshost", "install-key", "-", stdin=publisher.issue("kms-host") + "\n")
+        host("kmshost", "activate", "--authority", publisher.url)
+        log = self._folder / "kmshost.log"
+        words = ("kmshost", "serve", "--listen", str(self.address))
+        self._running.callback(host.serve(*words, log=log, address=self.address).stop)
         # Read hour by hour, which a command each time would make slow.
         self._opened = self._running.enter_context(setup.opened(host.environ))
-
-    def _serve(self, volact: Volact, role: str, address: Address) -> None:
-        log = self._folder / f"{role}.log"
-        service = volact.serve(role, "serve", "--listen", str(address), log=log, address=address)
-        self._running.callback(service.stop)
 
     def count(self) -> int:
         """How many machines the host counts now, by its clock: the rows that ``volact kmshost status`` counts."""
