@@ -82,6 +82,7 @@ class VamtSettings(NamedTuple):
     """Settings of the enterprise's management tool."""
 
     listen: str = "127.0.0.1:1689"
+    names: str = ""
     database: str = ""
     tls_certificate: str = ""
     tls_key: str = ""
@@ -102,6 +103,7 @@ HELP: "Mapping[str, Mapping[str, str]]" = {
     },
     "vamt": {
         "listen": "address and port of the HTTPS API and pages, for this machine alone unless told otherwise",
+        "names": "further names by which the service is called, with commas; it answers to its machine's name and addresses",
         "database": "URL of a PostgreSQL database; empty: SQLite in the role's folder",
         "tls_certificate": "PEM file of a certificate chain; empty: the self-made one",
         "tls_key": "PEM file of that certificate's private key",
