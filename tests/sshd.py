@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Self
 
 from nameservers import free_port
+from namespaces import Namespace
 from programs import LOOPBACK, TIMEOUT, Program, installed, listens
-from volact.vamt.collecting.targets import Login, Target
+from volact.vamt.collecting.targets import SSH_PORT, Login, Target
 
 _SEPARATION = Path("/run/sshd")
 _CONF = """\
@@ -40,13 +41,19 @@ SetEnv {environment}
 class Sshd(Program):
     """A real server; use as a context."""
 
-    def __init__(self, folder: Path, *, more: str = "", **environ: str) -> None:
-        """Keep its files in `folder`, which is made; `more` are further lines of its configuration."""
-        self.folder, self._more, self._environ = folder, more, environ
+    def __init__(
+        self, folder: Path, *, more: str = "", within: Namespace | None = None, **environ: str
+    ) -> None:
+        """Keep its files in `folder`, which is made; `more` are further lines of its configuration.
+
+        In a namespace it listens at that one's address on SSH's own port, else on loopback.
+        """
+        self.folder, self._more, self._within, self._environ = folder, more, within, environ
 
     def __enter__(self) -> Self:
         program = _program()
-        self.port = free_port()
+        within = self._within
+        self.address, self.port = (within.address, SSH_PORT) if within else (LOOPBACK, free_port())
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in ("host_key", "user_key"):
             _keygen("-t", "ed25519", "-N", "", "-f", str(self.folder / name))
@@ -54,7 +61,13 @@ class Sshd(Program):
         self._write_conf()
         if os.getuid() == 0:
             _SEPARATION.mkdir(mode=0o755, exist_ok=True)  # its own check; a service manager makes it else
-        self.run([program, "-D", "-e", "-f", str(self.folder / "conf")], lambda: listens(self.port))
+        words = (program, "-D", "-e", "-f", str(self.folder / "conf"))
+        if within:
+            self.run(
+                within.words(*words), lambda: within.connects((within.address, SSH_PORT)) == ["connected"]
+            )
+        else:
+            self.run(words, lambda: listens(self.port))
         return self
 
     @property
@@ -65,7 +78,7 @@ class Sshd(Program):
     @property
     def target(self) -> Target:
         """It as VAMT asks it, its host key pinned."""
-        return Target(self.folder.name, (LOOPBACK,), self.port, host_keys=(self.host_key,))
+        return Target(self.folder.name, (self.address,), self.port, host_keys=(self.host_key,))
 
     @property
     def login(self) -> Login:
@@ -90,7 +103,7 @@ class Sshd(Program):
     def _write_conf(self) -> None:
         environment = " ".join(f'"{name}={value}"' for name, value in self._environ.items()) or "NONE=1"
         conf = _CONF.format(
-            address=LOOPBACK, port=self.port, folder=self.folder, environment=environment, more=self._more
+            address=self.address, port=self.port, folder=self.folder, environment=environment, more=self._more
         )
         (self.folder / "conf").write_text(conf)
 

@@ -1,7 +1,9 @@
 """Both databases, and a VAMT with a clock moved by hand, under every test of VAMT's store and role."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,8 +11,21 @@ from databases import KINDS, Databases
 from vamt.site import Site
 from volact.authority import schema as authority_schema
 from volact.authority import store as authority_store
-from volact.vamt import schema
+from volact.vamt import schema, setup
 from volact.vamt.store import Store
+
+
+@pytest.fixture(autouse=True)
+def resolver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of `.invalid` are nobody's (RFC 6761), and found so at once: some networks' name servers keep silent instead."""
+    asked = socket.getaddrinfo
+
+    def answered(host: str | None, *words: Any, **more: Any) -> Any:
+        if host and host.endswith(".invalid"):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return asked(host, *words, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answered)
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +67,11 @@ def light_site(tmp_path: Path, databases: Databases) -> Iterator[Site]:
     made = Site(databases.sqlite(tmp_path / "vamt.db"))
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def api_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a new VAMT, made once, for tests of the API."""
+    made = tmp_path_factory.mktemp("api")
+    setup.initialise("VAMT", {"VOLACT_HOME": str(made)})
+    return made

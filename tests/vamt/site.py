@@ -43,7 +43,7 @@ class Site:
         self.store.close()
 
     def see(self, *sightings: Sighting) -> None:
-        self.vamt.machines.take_sightings(OPERATOR, sightings, source="test")
+        self.vamt.machines.take_sightings(ADMINISTRATOR, sightings, source="test")
 
     def listed(self, where: str = "", order: Order | None = None, **more: Any) -> Listed:
         return self.vamt.machines.list(VIEWER, where, order, **{"limit": 1000, **more})

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from vamt.collecting.standins import (
     LOGIN,
     LOOPBACK,
     OWN_KEY,
+    PASSWORD,
     StandIns,
     hangs,
     pinned,
@@ -21,9 +23,10 @@ from vamt.collecting.standins import (
 )
 from vamt.site import ADMINISTRATOR, AUDITOR, OPERATOR, VIEWER, Site
 from vamt.test_proving import Granting
-from volact.protocol.problems import Refused
+from volact.protocol.problems import Refusal, Refused
+from volact.vamt import reporting
 from volact.vamt.collecting.targets import Limits, Login, Progress, Target
-from volact.vamt.collection import Collected
+from volact.vamt.collection import Collected, Failed
 from volact.vamt.inventory import Sighting
 from volact.vamt.people import Person
 from volact.vamt.selecting import Selection
@@ -213,14 +216,90 @@ def test_a_host_key_that_was_believed_is_pinned(light_site: Site) -> None:
     async def work(machines: StandIns) -> None:
         target = await machines.add(says(said(1)))
         found(light_site, 1, target._replace(host_keys=()))
-        assert (await collect(light_site, limits=LIMITS._replace(accept_new=True))).failed == []
-        assert light_site.vamt.machines.show(VIEWER, "m1").machine.host_keys == (pinned(HOST_KEY),)
+        believing = LIMITS._replace(accept_new=True)
+        assert (await collect(light_site, person=ADMINISTRATOR, limits=believing)).failed == []
+        shown = light_site.vamt.machines.show(VIEWER, "m1").machine
+        assert shown.host_keys == (pinned(HOST_KEY),)
+        _, collected, pinning = reversed(light_site.vamt.access.log(AUDITOR, limit=3))
+        assert (collected.action, json.loads(collected.what)) == (
+            "collect",
+            {"selection": EVERY.said(), "accept_new": True},
+        )
+        assert (pinning.who, pinning.action, pinning.result, pinning.rows) == (
+            "ada",
+            "trust-host-keys",
+            "ok",
+            1,
+        )
+        assert json.loads(pinning.what) == {
+            "believed": shown.mid,
+            "machine": "m1.a.invalid",
+            "host_key": pinned(HOST_KEY),
+        }
         changed = await machines.add(says(said(1)), key=OWN_KEY)
         found(light_site, 1, changed._replace(host_keys=()))
-        (failed,) = (await collect(light_site, limits=LIMITS._replace(accept_new=True))).failed
+        (failed,) = (await collect(light_site, person=ADMINISTRATOR, limits=believing)).failed
         assert failed.refusal.code == "host-key-changed"
-        light_site.vamt.machines.trust(OPERATOR, "m1", [pinned(OWN_KEY)])
+        light_site.vamt.machines.trust(ADMINISTRATOR, "m1", [pinned(OWN_KEY)])
         assert (await collect(light_site)).failed == []
+        assert "believed" not in light_site.vamt.access.log(AUDITOR, limit=1)[0].what
+
+    run(work)
+
+
+def test_an_operator_believes_no_host_key(light_site: Site) -> None:
+    async def work(machines: StandIns) -> None:
+        found(light_site, 1, (await machines.add(says(said(1))))._replace(host_keys=()))
+        with pytest.raises(Refused) as refused:
+            await collect(light_site, limits=LIMITS._replace(accept_new=True))
+        assert refused.value.refusal.code == "role-insufficient"
+        assert machines.taken["users"] == []
+
+    run(work)
+    assert light_site.log()[-1] == ("otto", "collect", "role-insufficient", None)
+    with pytest.raises(Refused) as refused:
+        asyncio.run(collect(light_site, None))
+    assert refused.value.refusal.code == "selection-empty"  # nothing was begun
+
+
+def test_a_fingerprint_that_was_compared_lets_a_machine_in_and_its_key_is_pinned(light_site: Site) -> None:
+    """M10: the password goes there, for the person vouched for the key; another key is told nothing."""
+    by_password = {"": Login(user="vamt", password=PASSWORD)}
+
+    async def work(machines: StandIns) -> None:
+        found(light_site, 1, (await machines.add(says(said(1))))._replace(host_keys=()))
+        light_site.vamt.machines.trust(ADMINISTRATOR, "m1", [OWN_KEY.get_fingerprint()])
+        (failed,) = (await collect(light_site, logins=by_password)).failed
+        assert failed.refusal.code == "host-key-changed"
+        assert (machines.taken["users"], machines.taken["passwords"]) == ([], [])
+        light_site.vamt.machines.trust(ADMINISTRATOR, "m1", [HOST_KEY.get_fingerprint()])
+        assert (await collect(light_site, logins=by_password)).failed == []
+        assert light_site.vamt.machines.show(VIEWER, "m1").machine.host_keys == (pinned(HOST_KEY),)
+
+    run(work)
+
+
+def test_a_revoked_key_is_believed_no_more(site: Site) -> None:
+    async def work(machines: StandIns) -> None:
+        for number in range(3):
+            found(site, number, await machines.add(says(said(number))))
+        found(site, 3, await machines.add(says(said(3)), key=OWN_KEY))
+        assert (await collect(site)).failed == []
+        site.vamt.machines.trust(ADMINISTRATOR, "m1", [HOST_KEY.get_fingerprint()])
+        assert site.vamt.machines.revoke_keys(ADMINISTRATOR, [pinned(HOST_KEY)], "known-hosts x") == 3
+        assert site.log()[-1] == ("ada", "trust-host-keys", "ok", 3)
+        asked = len(machines.taken["users"])
+        done = await collect(site, person=ADMINISTRATOR, limits=LIMITS._replace(accept_new=True))
+        detail = f"It shows {HOST_KEY.get_fingerprint()}. That key was revoked."
+        assert {(one.name, one.refusal.code, one.refusal.detail) for one in done.failed} == {
+            (f"m{number}.a.invalid", "host-key-changed", detail) for number in range(3)
+        }
+        assert len(machines.taken["users"]) == asked + 1
+        assert site.vamt.machines.revoke_keys(ADMINISTRATOR, [pinned(HOST_KEY)]) == 0
+        assert site.vamt.machines.revoke_keys(OPERATOR, []) == 0
+        with pytest.raises(Refused) as refused:
+            site.vamt.machines.revoke_keys(OPERATOR, [pinned(OWN_KEY)])
+        assert refused.value.refusal.code == "role-insufficient"
 
     run(work)
 
@@ -240,6 +319,41 @@ def test_a_proved_state_and_one_that_is_only_reported(light_site: Site) -> None:
     run(work)
     assert light_site.names("proof=proved") == ["m1/com.example.cad"]
     assert light_site.names("proof=reported") == ["m2/com.example.cad"]
+    cells = [reporting.table_row(row)[4] for row in reporting.rows(light_site.listed(), 0)["rows"]]
+    assert cells == ["Licensed (proved)", "Licensed (reported)"]
+
+
+def test_a_machine_without_a_product_has_no_state(light_site: Site) -> None:
+    light_site.see(Sighting("csv", "m1"))
+    (row,) = reporting.rows(light_site.listed(), 0)["rows"]
+    assert reporting.table_row(row)[3:] == ["", "", "", "", ""]
+
+
+def test_reasons_are_counted_and_each_says_what_to_do() -> None:
+    def failed(number: int, code: str) -> Failed:
+        return Failed(
+            f"mid{number}", f"m{number}", Refusal(code, "so", (("host_key", "k"), ("fingerprint", "f")))
+        )
+
+    found = [failed(1, "timed-out"), failed(2, "host-key-changed"), failed(3, "host-key-changed")]
+    lines = reporting.failures(found, 2).splitlines()
+    assert [line.split() for line in lines[1:3]] == [
+        ["m1", "timed-out", "so"],
+        ["m2", "host-key-changed", "so"],
+    ]
+    changed, late = lines[4:]
+    assert changed.startswith("2 host-key-changed: The machine shows another host key than the pinned one")
+    assert changed.endswith("pin its new key: `volact vamt machine trust`.")
+    assert late.startswith("1 timed-out: ")
+    assert reporting.failed(found[0]) | {"next": ""} == {
+        "id": "mid1",
+        "machine": "m1",
+        "code": "timed-out",
+        "detail": "so",
+        "host_key": "k",
+        "fingerprint": "f",
+        "next": "",
+    }
 
 
 def test_a_machine_that_was_removed_meanwhile_stays_removed(light_site: Site) -> None:

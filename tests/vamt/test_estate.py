@@ -358,13 +358,13 @@ def test_only_rows_that_changed_are_named() -> None:
     assert found.changed == {"seen"}
 
 
-def test_a_pinned_host_key_stands_until_a_person_vouches_for_another() -> None:
+def test_a_believed_host_key_stands_until_known_hosts_or_a_person_vouches_for_another() -> None:
     found, ids = collected(("web1", WEB1))
     mid = ids["web1"]
     found.pin(mid, "ssh-ed25519 SHOWN", 200)
     assert found[mid].host_keys == ("ssh-ed25519 SHOWN",)
     found.see(BARE._replace(domain="a.test"), 300)
-    assert found[mid].host_keys == ("ssh-ed25519 AAAA", "ssh-ed25519 SHOWN")
+    assert found[mid].host_keys == ("ssh-ed25519 AAAA",)
     found.trust(mid, ("ssh-ed25519 HAND",), 400)
     assert found[mid].host_keys == ("ssh-ed25519 HAND",)
     assert mid in found

@@ -203,6 +203,28 @@ def test_a_key_is_pinned_at_the_row_that_was_reached_if_it_has_none() -> None:
     assert world.estate["m1"].collected == 110
 
 
+def test_a_known_hosts_row_without_an_address_is_no_mere_name() -> None:
+    """Its host key alone says whose it is: another machine that says its name neither becomes it nor is it."""
+    world = World(DC1._replace(addresses=()), Sighting("addresses", "", "", AT_EVIL))
+    before = world.dc1
+    placed = world.estate.report("m2", IS_DC1, 200, EVIL)
+    assert (placed.claimed, placed.kept) == (("m1",), True)
+    assert world.dc1 == before
+    assert world.estate.gone == {}
+    assert world.estate["m2"].host_keys == (EVIL,)
+
+
+def test_of_two_pinned_keys_the_one_that_is_shown_adds_none_and_takes_none_away() -> None:
+    """A machine has a key of each kind; the one that it shows is no news."""
+    other = "ecdsa-sha2-nistp256 VICTIM"
+    world = World(DC1._replace(host_keys=(other, VICTIM)))
+    assert world.estate.report("m1", IS_DC1, 110, VICTIM)[:3] == ("m1", False, True)
+    row = world.estate["m1"]
+    assert row.host_keys == (other, VICTIM)
+    assert set(row.seen) == {"known-hosts"}
+    assert world.estate.believed == {}
+
+
 def test_a_key_is_not_pinned_at_a_row_that_was_not_reached() -> None:
     world = World(DC1, HONEST, collected=True)
     world.estate.trust("m1", (), 120)
@@ -217,6 +239,7 @@ def test_a_new_machine_at_a_rows_place_has_the_key_that_it_showed() -> None:
     placed = world.estate.report("m1", says("new", cmid="N", identity="K"), 200, VICTIM)
     assert placed.elsewhere
     assert world.estate[placed.mid].host_keys == (VICTIM,)
+    assert world.estate.believed == {}
 
 
 def test_a_machine_that_takes_a_mere_name_has_its_row() -> None:

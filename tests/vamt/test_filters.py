@@ -76,6 +76,8 @@ def test_a_filter_is_read(text: str, terms: list[Term] | None) -> None:
         ("state=7", f"At character 7: '7' is no state; there are {', '.join(filters.STATE_WORDS)}."),
         ("state=²", f"At character 7: '²' is no state; there are {', '.join(filters.STATE_WORDS)}."),
         ("virtual=maybe", "At character 9: 'maybe' is no virtual; there are yes, no."),
+        ("name=a\0b", "At character 7: no text has such a character."),
+        ('group="\ud800"', "At character 8: no text has such a character."),
         ("proof=prooved", "At character 7: 'prooved' is no proof; did you mean 'proved'?"),
     ],
 )
@@ -116,7 +118,13 @@ def test_no_text_is_more_than_refused(text: str) -> None:
     assert getattr(found, "code", "filter-malformed") == "filter-malformed"
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), min_size=1, max_size=5))
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20),
+        min_size=1,
+        max_size=5,
+    )
+)
 def test_every_value_can_be_written(values: list[str]) -> None:
     found = parse("name=" + ",".join(quoted(value) for value in values))
     assert found == (Term("name", "=", tuple(value.lower() for value in values)),)

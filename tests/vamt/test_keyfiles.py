@@ -40,6 +40,9 @@ def test_the_csv_of_an_authority() -> None:
 
 
 def test_columns_in_any_order_and_case() -> None:
+    quoted = f'"Key","Product"\n"{GOOD.text()}","{PRODUCT}"\n'
+    assert keyfiles.is_table(quoted)
+    assert keyfiles.read(quoted, "") == ([keyfiles.Wanted(GOOD, PRODUCT)], [])
     found, _ = keyfiles.read(f"Product, KEY\n{PRODUCT},{GOOD.text()}\n", "")
     assert [(one.key, one.product) for one in found] == [(GOOD, PRODUCT)]
 

@@ -12,7 +12,7 @@ from vamt.proxy.trips import ADDRESS, Wire
 from vamt.site import ADMINISTRATOR, AUDITOR, OPERATOR, VIEWER, Site, product, report
 from volact.calls import Answer
 from volact.protocol.problems import BrokenData, Refusal, Refused, Unreachable, UsageError
-from volact.vamt import keys, records
+from volact.vamt import keyrecords, keys, records
 from volact.vamt.advising import Told
 from volact.vamt.estate import Estate
 from volact.vamt.inventory import Sighting
@@ -151,6 +151,11 @@ def test_the_same_key_again_is_one_and_is_for_what_is_said_now(ring: Keyring) ->
     assert (held.product, held.notes, held.remaining) == (PRODUCT, "first", 5)
     twice = ring.authority.key()
     assert [one.is_new for one in ring.add(twice, twice)] == [True, False]
+    both = [Wanted(ring.authority.key(), each) for each in (PRODUCT, OTHER)]
+    both[1] = both[1]._replace(key=both[0].key)
+    ring.keys.add(ADMINISTRATOR, both, SEALER, notes="of a list")
+    held = ring.keys.show(VIEWER, both[0].key.label)
+    assert (held.product, held.notes) == (OTHER, "of a list")
 
 
 def test_all_or_none_is_kept(light_ring: Keyring) -> None:
@@ -173,6 +178,8 @@ def test_a_product_of_several_publishers(light_ring: Keyring, tmp_path: Path, au
     light_ring.add(key, publisher="Example")
     assert {one.pub for one in light_ring.keys.list(VIEWER)} == {second.pub, light_ring.authority.pub}
     assert refusal(lambda: light_ring.keys.show(VIEWER, key.label)) == "usage"  # two keys of one label
+    (held, _) = light_ring.keys.list(VIEWER)
+    assert light_ring.keys.show(VIEWER, held.thumbprint) == held
     second.close()
 
 
@@ -406,8 +413,12 @@ def test_keys_for_a_selection(ring: Keyring) -> None:
     assert ring.recommended() == [(PRODUCT, 8, [(large.label, 5), (small.label, 2)], 1)]
 
 
-def test_who_has_a_permanent_activation_needs_no_key(ring: Keyring) -> None:
-    """A KMS activation is none; one of another product neither."""
+@pytest.mark.parametrize("many", [0, 4, 5, 7])
+def test_who_has_a_permanent_activation_needs_no_key(
+    ring: Keyring, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A KMS activation is none; one of another product neither. Of many machines it is asked in another way."""
+    monkeypatch.setattr(keyrecords, "_MANY", many)
     ring.join("pc0", PRODUCT, OTHER)
     ring.join("pc1", PRODUCT, state=1, channel="mak")
     ring.join("pc2", PRODUCT, state=1, channel="retail")
@@ -426,21 +437,21 @@ def test_who_has_a_permanent_activation_needs_no_key(ring: Keyring) -> None:
 # --- advice ---------------------------------------------------------------------------------------------------------
 
 
-def test_advice_from_what_is_known(light_ring: Keyring) -> None:
-    key = light_ring.authority.key(activations=9)
-    light_ring.add(key, light_ring.authority.key("retail"))
-    light_ring.refresh()
+def test_advice_from_what_is_known(ring: Keyring) -> None:
+    key = ring.authority.key(activations=9)
+    ring.add(key, ring.authority.key("retail"))
+    ring.refresh()
     claims = {"sub": "com.example.srv", "name": "Server", "edition": "server", "pol": {}, "url": ADDRESS}
-    light_ring.authority.office.add_product(claims, [])
-    file = light_ring.authority.office.export_product("com.example.srv")
-    light_ring.site.vamt.publishers.add(ADMINISTRATOR, file, light_ring.authority.pub, "Example")
+    ring.authority.office.add_product(claims, [])
+    file = ring.authority.office.export_product("com.example.srv")
+    ring.site.vamt.publishers.add(ADMINISTRATOR, file, ring.authority.pub, "Example")
     for number in range(3):
-        light_ring.join(f"pc{number}", PRODUCT, state=number and 1, channel="mak")
-    light_ring.join("srv1", "com.example.srv")
-    light_ring.join("srv2", system="Windows Server 2022")
-    light_ring.site.vamt.groups.create(ADMINISTRATOR, "SecureNetwork")
-    light_ring.site.vamt.groups.add(OPERATOR, "SecureNetwork", Selection(("pc0", "srv1")))
-    advise = light_ring.site.vamt.advising.advise
+        ring.join(f"pc{number}", PRODUCT, state=number and 1, channel="mak")
+    ring.join("srv1", "com.example.srv")
+    ring.join("srv2", system="Windows Server 2022")
+    ring.site.vamt.groups.create(ADMINISTRATOR, "SecureNetwork")
+    ring.site.vamt.groups.add(OPERATOR, "SecureNetwork", Selection(("pc0", "srv1")))
+    advise = ring.site.vamt.advising.advise
     network, said = advise(VIEWER, Told())
     assert (network.machines, network.servers, network.activated, network.left) == (5, 2, 2, 9)
     assert said.way == "mak-online"

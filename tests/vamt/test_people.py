@@ -8,14 +8,16 @@ from volact.vamt.people import LEAST, ROLES, may
 MATRIX = """
 look                x x x x
 look-at-log         - - x x
+export-table        x x x x
 save-view           x x x -
 discover            - x x -
 collect             - x x -
 change-machines     - x x -
 change-groups       - x x -
-install-key         - x x -
+install-key         - - x -
+remove-key          - - x -
 activate            - x x -
-deactivate          - x x -
+deactivate          - - x -
 set-host            - x x -
 refresh-keys        - x x -
 export              - x x -
@@ -23,6 +25,8 @@ import              - x x -
 acquire             - x x -
 apply               - x x -
 schedule            - x x -
+trust-host-keys     - - x -
+give-login          - - x -
 change-keys         - - x -
 change-credentials  - - x -
 change-publishers   - - x -

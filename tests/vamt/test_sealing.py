@@ -242,6 +242,9 @@ class Ring(keyring.backend.KeyringBackend):
     def set_password(self, service: str, username: str, password: str) -> None:
         self.kept[service, username] = password
 
+    def delete_password(self, service: str, username: str) -> None:
+        del self.kept[service, username]
+
 
 class Locked(Ring):
     def get_password(self, service: str, username: str) -> str | None:
@@ -311,8 +314,11 @@ def test_from_a_passphrase_to_the_keyring_and_back(
     change(tmp_path, unlock(tmp_path, lambda: PASSPHRASE), None)
     opened = unlock(tmp_path, never)
     assert opened.open("login web", sealed[1]) == SECRET
+    assert len(ring.kept) == 1
+    change(tmp_path, opened, None)
+    assert len(ring.kept) == 1  # the new place, and not the old one
     change(tmp_path, opened, "yet another one")
-    ring.kept.clear()
+    assert ring.kept == {}
     assert unlock(tmp_path, lambda: "yet another one").open("login web", sealed[1]) == SECRET
 
 

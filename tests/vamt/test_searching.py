@@ -6,9 +6,10 @@ import random
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from vamt.site import PUB, VIEWER, Site, product, report
-from volact.protocol.problems import Refused
+from volact.protocol.problems import Refusal, Refused
 from volact.vamt import groups, records, searching
 from volact.vamt.estate import Estate
 from volact.vamt.filters import FIELDS, parse
@@ -214,13 +215,14 @@ def got(site: Site, terms: list[str], order: Order | None = None, **more: Any) -
 def test_every_filter_lets_through_what_it_says(
     estate: tuple[Site, list[Row]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both ways of reading: few rows that are then sorted, and many that are read in order."""
+    """Both ways of reading: few rows that are then sorted, and many that are read in order; and where they begin."""
     site, rows = estate
     assert {
         term.split(op)[0] for terms in TERMS for term in terms for op in ("!", "=", "~", "<", ">")
     } >= set(FIELDS) - {"id"}
-    for few in (5_000, 0):
+    for few, some in ((5_000, 20_000), (0, 0)):
         monkeypatch.setattr(searching, "_FEW", few)
+        monkeypatch.setattr(searching, "_SOME", some)
         for terms in TERMS:
             expected = [key(row) for row in rows if all(holds(row, term) for term in terms)]
             page = site.listed(" ".join(terms)).page
@@ -259,14 +261,66 @@ def test_states_stand_in_the_order_of_their_numbers(estate: tuple[Site, list[Row
     assert len(set(states)) == 6
 
 
-def test_pages_are_the_list_in_parts(estate: tuple[Site, list[Row]]) -> None:
-    site, _ = estate
-    for where in ([], ["state=licensed,unlicensed"], ["virtual=yes"]):
-        whole = got(site, where)
-        parts = [one for at in range(0, len(whole), 7) for one in got(site, where, limit=7, offset=at)]
-        assert parts == whole
-        assert got(site, where, limit=7, offset=len(whole)) == []
-        assert got(site, where, limit=1, offset=len(whole) - 1) == whole[-1:]
+def test_pages_are_the_list_in_parts(estate: tuple[Site, list[Row]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows, which are sorted, and many, which are put together, stand in one order."""
+    site, rows = estate
+    bare = [key(row) for row in rows if "product" not in row]
+    assert 7 < len(bare) < 30
+    for where, order in (
+        (["name=*"], "name"),
+        (["name=*"], "-state"),
+        (["name=*"], "state"),
+        ([], "-granted"),
+        (["platform=linux"], "-seen"),
+        (["state=licensed,unlicensed"], "name"),
+        (["state!=licensed"], "expires"),
+        (["virtual=yes"], "domain"),
+    ):
+        by = searching.order_of(order)
+        monkeypatch.setattr(searching, "_FEW", 5_000)
+        whole = got(site, where, by)
+        assert len(set(whole)) == len(whole)
+        for few in (5_000, 0):
+            monkeypatch.setattr(searching, "_FEW", few)
+            parts = [
+                one for at in range(0, len(whole), 7) for one in got(site, where, by, limit=7, offset=at)
+            ]
+            assert parts == whole
+            assert got(site, where, by, limit=7, offset=len(whole)) == []
+            assert got(site, where, by, limit=1, offset=len(whole) - 1) == whole[-1:]
+            empty = site.listed(" ".join(where), by, limit=0).page
+            assert (empty.total, empty.rows) == (len(whole), [])
+
+
+@pytest.mark.parametrize(
+    ("where", "plan"),
+    [
+        ("reason=ok", "SCAN installed USING COVERING INDEX ix_installed_asked"),
+        ("proof=proved state=licensed", "SCAN installed USING COVERING INDEX ix_installed_asked"),
+        (
+            "system=debian* state=licensed",
+            "SEARCH installed USING COVERING INDEX ix_installed_asked (machine=?)",
+        ),
+        (
+            "state=licensed",
+            "SEARCH installed USING COVERING INDEX ix_installed_state_name_domain_prd (state=?)",
+        ),
+    ],
+)
+def test_filters_over_many_products_read_an_index_alone(
+    where: str, plan: str, light_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite would look up each product, or each one's machine, in a table ten times as wide (issue 5)."""
+    fill(light_site)
+    monkeypatch.setattr(searching, "_SOME", 0)
+    said: list[tuple[str, Any]] = []
+    sa.event.listen(light_site.store.engine, "before_cursor_execute", lambda *said_: said.append(said_[2:4]))
+    terms = parse(where)
+    assert not isinstance(terms, Refusal)
+    with light_site.store.reading() as tx:
+        searching.count(tx, terms, NOW)
+        found = tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {said[-1][0]}", said[-1][1]).all()
+    assert plan in [row[3] for row in found]
 
 
 # --- selections -----------------------------------------------------------------------------------------------------
@@ -346,3 +400,9 @@ def test_a_view_keeps_a_filter_and_an_order(named: Site) -> None:
 def test_a_selection_is_logged_as_what_was_given() -> None:
     assert Selection(("a",), where="b=c").said() == {"machines": ("a",), "where": "b=c"}
     assert parse("name=a") != parse("name=b")
+
+
+@pytest.mark.parametrize("said", ["group=Ärzte", "group=ärzte", "group=ÄRZTE", "group~rzt", "group=ä*"])
+def test_small_and_large_letters_are_equal_beyond_ascii_too(site: Site, said: str) -> None:
+    site.see(Sighting("dns", "web1", "a.test", ("192.0.2.1",), group="Ärzte"), Sighting("dns", "web2"))
+    assert chosen(site, Selection(where=said)) == ["web1"]

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 import migrated
 from vamt.site import ADMINISTRATOR, OPERATOR, PUB, Site, product, report
-from volact.vamt import records, schema, store
+from volact.vamt import groups, records, schema, store
 from volact.vamt.collecting.targets import Login
 from volact.vamt.estate import Estate
 from volact.vamt.inventory import Machine, Report, Sighting
@@ -29,6 +29,16 @@ def test_the_newest_script_is_the_revision_of_the_code() -> None:
 
 def test_a_store_of_a_newer_version_is_refused_and_not_touched(database: str | Path) -> None:
     migrated.newer_is_refused(Store, database, schema.REVISION)
+
+
+def test_groups_of_the_schema_before_are_found_after_the_upgrade(site: Site) -> None:
+    site.see(Sighting("dns", "web1", group="Ärzte"))
+    with site.store.writing() as tx:
+        tx.exec_driver_sql("ALTER TABLE grp DROP COLUMN small")
+        tx.exec_driver_sql("UPDATE alembic_version SET version_num = '0004'")
+    site.store.migrate()
+    with site.store.reading() as tx:
+        assert groups.alike(tx) == {"ärzte": "Ärzte"}
 
 
 def test_the_number_of_a_list_only_rises(site: Site) -> None:
@@ -149,7 +159,15 @@ def test_what_was_asked_of_a_row_is_asked_of_the_one_it_became(site: Site) -> No
             .values(aid="A", what="x", options="", selection="", dry=False, state="running", who="w", at=NOW)
             .returning(schema.action.c.id)
         ).scalar_one()
-        row = {"action": action, "machine": "", "state": "waiting", "code": "", "detail": "", "tries": 0}
+        row = {
+            "action": action,
+            "machine": "",
+            "state": "waiting",
+            "code": "",
+            "detail": "",
+            "tries": 0,
+            "key": "",
+        }
         rows = [
             {**row, "mid": old, "pub": "p", "prd": "a"},
             {**row, "mid": old, "pub": "p", "prd": "b"},

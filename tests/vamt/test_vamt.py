@@ -78,7 +78,7 @@ def test_the_log_is_for_those_who_may(light_site: Site, person: Person) -> None:
     with pytest.raises(Refused) as refused:
         light_site.vamt.access.log(person, limit=1)
     assert refused.value.refusal.code == "role-insufficient"
-    assert light_site.vamt.access.log(ADMINISTRATOR, limit=1) == []
+    assert light_site.vamt.access.log(ADMINISTRATOR, limit=1)[0].action == "look-at-log"
 
 
 def test_a_role_that_is_none_may_nothing(light_site: Site) -> None:
@@ -126,7 +126,7 @@ def test_an_action_is_in_the_log_while_it_runs(light_site: Site) -> None:
 def test_the_log_says_what_was_done_to_what(light_site: Site) -> None:
     light_site.vamt.groups.create(OPERATOR, "Secure")
     light_site.clock.pass_(60)
-    light_site.see(WEB)
+    light_site.vamt.machines.take_sightings(OPERATOR, [WEB])
     light_site.vamt.groups.add(ADMINISTRATOR, "Secure", Selection(("web1",), where="name~web"))
     newest, *_ = light_site.vamt.access.log(AUDITOR, limit=1)
     assert json.loads(newest.what) == {
@@ -298,6 +298,43 @@ def test_what_a_source_says_is_counted(site: Site) -> None:
     assert told == [3, 1]
 
 
+def test_groups_that_differ_in_case_are_one(site: Site) -> None:
+    """As for who makes one by name: a filter makes no difference between them."""
+    site.vamt.groups.create(OPERATOR, "Ärzte")
+    site.see(Sighting("csv", "pc1", group="ärzte"), Sighting("csv", "pc2", group="Labor"))
+    site.see(Sighting("csv", "pc3", group="LABOR"), Sighting("csv", "pc4", group="ÄRZTE"))
+    assert [(one.name, one.machines) for one in site.vamt.groups.list(VIEWER)] == [("Labor", 2), ("Ärzte", 2)]
+    for name in ("Labor", "labor", "Ärzte", "äRZTE"):
+        with pytest.raises(Refused, match="already"):
+            site.vamt.groups.create(OPERATOR, name)
+
+
+@pytest.mark.parametrize("notes", ["a\tb", "\x1b[31m", "x" * 1001])
+def test_what_could_not_be_shown_is_noted_of_no_group(light_site: Site, notes: str) -> None:
+    with pytest.raises(UsageError):
+        light_site.vamt.groups.create(OPERATOR, "Labor", notes)
+    assert light_site.vamt.groups.list(VIEWER) == []
+    light_site.vamt.groups.create(OPERATOR, "Labor", "x" * 1000)
+
+
+def test_what_was_found_is_there_before_the_source_waits(light_site: Site) -> None:
+    """None says that nothing more has come yet: a source that asks around may be silent for long."""
+    seen: list[list[str]] = []
+
+    def source() -> Iterator[Sighting | None]:
+        yield None
+        yield WEB
+        yield None
+        seen.append(light_site.names())
+        yield None
+        yield Sighting("dns", "web2")
+
+    told: list[int] = []
+    take = light_site.vamt.machines.take_sightings
+    assert take(OPERATOR, source(), source="dns", tell=told.append) == (2, 2, 2, 0)
+    assert (seen, told) == ([["web1"]], [1, 2])
+
+
 def test_more_than_a_batch_is_taken_in(light_site: Site) -> None:
     many = [Sighting("csv", f"pc{n}", "a.test", group="All") for n in range(1001)]
     told: list[int] = []
@@ -382,6 +419,20 @@ def test_what_is_no_product_file_is_refused(light_site: Site, data: bytes) -> No
     with pytest.raises(DocumentRefused):
         light_site.vamt.publishers.add(ADMINISTRATOR, data, "P" * 43)
     assert light_site.vamt.publishers.list(VIEWER) == []
+
+
+def test_of_several_files_all_are_learned_or_none(light_site: Site, publisher: Publisher) -> None:
+    add = light_site.vamt.publishers.add_all
+    good = product_file(publisher)
+    with pytest.raises(DocumentRefused, match="second: ") as refused:
+        add(ADMINISTRATOR, {"first": good, "second": b"{}"}, publisher.pub)
+    assert "first" not in refused.value.refusal.detail
+    assert light_site.vamt.publishers.list(VIEWER) == []
+    assert [one.added for one in add(ADMINISTRATOR, {"first": good, "again": good}, publisher.pub)] == [
+        True,
+        False,
+    ]
+    assert light_site.log()[-1] == ("ada", "change-publishers", "ok", 2)
 
 
 def test_a_changed_product_file_is_refused(light_site: Site, publisher: Publisher) -> None:

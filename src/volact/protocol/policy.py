@@ -100,6 +100,16 @@ STATUS_CHECK_EVERY = DAY
 RETURNED_ENTRY = 400 * DAY
 """A `returned` entry goes from the status list so long after it came (PROTOCOL section 7)."""
 BATCH_MOST = 100
+QUEUE_AGAIN = 15 * MINUTE
+"""What waits for a machine that is off is tried again after so long, then after twice as long, and so on (V5)."""
+QUEUE_LONGEST = 6 * HOUR
+"""No longer than so long lies between two such tries."""
+QUEUE_TRIES = 100
+"""So often it is tried at most."""
+QUEUE_AGE = 30 * DAY
+"""For so long at most, both ends included."""
+SCHEDULE_SHORTEST, SCHEDULE_LONGEST = 15 * MINUTE, YEAR
+"""What is repeated is repeated no more often, and no more seldom (V2, V5)."""
 NONCE_LIFETIME = 5 * MINUTE
 """How long a host's nonce is good, both ends included (PROTOCOL section 6)."""
 

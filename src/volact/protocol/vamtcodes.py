@@ -217,4 +217,64 @@ CODES: dict[str, Problem] = {
         "Lines of the list of keys are wrong, so none of its keys was kept.",
         "Correct the named lines, then add the list again.",
     ),
+    # the API (V6)
+    "token-unknown": Problem(404, "There is no such token.", "Run `volact vamt token list` for the ids."),
+    "server-name-unknown": Problem(
+        421,
+        "The service is not known by the name that it was called by.",
+        "Call it by localhost or its address, or set the names of this machine: the setting `names`.",
+    ),
+    "origin-refused": Problem(
+        403,
+        "The call was made by a page of another site.",
+        "Open VAMT itself; another site's page may not use it.",
+    ),
+    "changed-meanwhile": Problem(
+        412,
+        "Somebody else changed it meanwhile, so nothing was changed now.",
+        "Look at it as it is now, then send the change again.",
+    ),
+    "outcome-unknown": Problem(
+        409,
+        "The service stopped while it worked on a request with this key, so nobody knows whether it was done.",
+        "Look in the log; if it was not done, send it again with another Idempotency-Key.",
+    ),
+    "undertaking-unknown": Problem(
+        404,
+        "There is no such undertaking: those of a service that was started anew are in the log.",
+        "See GET /v1/undertakings.",
+    ),
+    "undertaking-running": Problem(
+        409, "The undertaking has not ended.", "Wait until it has, or stop it: POST /v1/undertakings/ID/stop."
+    ),
+    # actions on machines (V5)
+    "machine-in-use": Problem(
+        409,
+        "Another action is at work on this machine.",
+        "Wait until it has ended, then go on: `volact vamt action resume`.",
+    ),
+    "machine-not-collected": Problem(
+        409,
+        "VAMT does not know yet what is on the machine.",
+        "Ask it: `volact vamt collect`; or name the product: --product ID.",
+    ),
+    "transport-reads-only": Problem(
+        409,
+        "The machine is reached over WinRM, by which VAMT reads and changes nothing.",
+        "Do it on the machine itself, or reach it by SSH: `volact vamt machine add`.",
+    ),
+    "key-in-the-way": Problem(
+        409,
+        "The product has a key of its own, so it asks no KMS host.",
+        "Take the key off first: `volact vamt remove-key`.",
+    ),
+    "action-unknown": Problem(404, "There is no such action.", "Run `volact vamt action list`."),
+    "action-not-queued": Problem(404, "Nothing of that waits in the queue.", "Run `volact vamt queue list`."),
+    "schedule-unknown": Problem(404, "There is no such schedule.", "Run `volact vamt schedule list`."),
+    # lists
+    "host-by-hand": Problem(
+        409,
+        "A KMS host takes its answer from a file.",
+        "Write it: `volact vamt apply --into FOLDER`; there: `volact kmshost activate --response-file FILE`.",
+    ),
 }

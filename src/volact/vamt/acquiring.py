@@ -176,7 +176,7 @@ class Acquiring:
         self._office.look(person)
         with self._office.store.reading() as tx:
             held = receipts.status_list(tx, pub)
-        return None if held is None else jws.write_json(held.head) + b"\n" + held.body
+        return None if held is None else held.travels()
 
     def take_status(self, person: Person, data: bytes) -> tuple[str, int]:
         """Take in a status list that came by a medium; its publisher and version. An older one changes nothing.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from volact.protocol import jws, policy
-from volact.vamt import advice, keyrecords, searching, selecting
+from volact.vamt import advice, census, keyrecords, selecting
 from volact.vamt import store as sql
 from volact.vamt.keys import candidate, publisher_of
 from volact.vamt.recommending import MAK
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from volact.protocol.policy import Policy
     from volact.vamt.acting import Office
     from volact.vamt.advice import Advice, Network
-    from volact.vamt.keyrecords import Installation
     from volact.vamt.people import Person
-    from volact.vamt.recommending import Candidate
 
 _SERVER = "server"
 
@@ -58,9 +56,8 @@ class Advising:
         """
         self._office.look(person)
         with self._office.store.reading() as tx:
-            terms = selecting.terms_of(tx, "", group=group)
-            machines = {one.number for one in searching.targets(tx, terms, self._office.clock.now())}
-            network = self._network(tx, machines, product, publisher)
+            within = selecting.named_group(tx, group) if group else None
+            network = self._network(tx, within, product, publisher)
         network = network._replace(isolated=told.isolated)
         if told.servers is not None:
             network = network._replace(servers=told.servers, machines=max(network.machines, told.servers))
@@ -68,52 +65,32 @@ class Advising:
             network = network._replace(machines=told.machines, servers=min(network.servers, told.machines))
         return Advised(network, advice.advise(network))
 
-    def _network(self, tx: Connection, machines: set[int], product: str, publisher: str) -> Network:
-        there = keyrecords.installations(tx, machines)
+    def _network(self, tx: Connection, group: int | None, product: str, publisher: str) -> Network:
         known = {(one.pub, one.prd): one for one in sql.products(tx)}
-        servers = {
-            one for one, system in keyrecords.systems(tx, machines).items() if _SERVER in system.lower()
-        }
-        servers |= {
-            one.machine
-            for one in there
-            if (one.pub, one.prd) in known and known[one.pub, one.prd].edition == _SERVER
-        }
-        keys = [candidate(one) for one in keyrecords.keys(tx)]
-        rules, wanted = advice.USUAL, None
+        rules, wanted, counted = advice.USUAL, None, None
         if product:
             wanted = (publisher_of(tx, product, publisher), product)
             rules = _policy(known[wanted])
-            counted = {
-                one.machine
-                for one in there
-                if (one.pub, one.prd) in known
-                and one.pub == wanted[0]
-                and _policy(known[one.pub, one.prd]).count_group == rules.count_group
-            }
-            machines, servers = counted, servers & counted
+            counted = [
+                (pub, prd)
+                for (pub, prd), one in known.items()
+                if pub == wanted[0] and _policy(one).count_group == rules.count_group
+            ]
+        servers = [same for same, one in known.items() if one.edition == _SERVER]
+        found = census.take(tx, group, servers, counted, wanted)
         left = sum(
             one.remaining or 0
-            for one in keys
-            if one.kind == MAK and not one.blocked and (wanted is None or _fits(one, wanted))
+            for one in map(candidate, keyrecords.keys(tx))
+            if one.kind == MAK and not one.blocked and wanted in (None, (one.pub, one.product))
         )
         return advice.Network(
-            len(machines),
-            len(servers),
+            found.machines,
+            found.servers,
             isolated=False,
-            activated=_activated(there, wanted),
+            activated=found.activated,
             left=left,
             policy=rules,
         )
-
-
-def _fits(one: Candidate, wanted: tuple[str, str]) -> bool:
-    return one.pub == wanted[0] and wanted[1] == one.product
-
-
-def _activated(there: list[Installation], wanted: tuple[str, str] | None) -> int:
-    """Machines with a permanent activation, of the wanted product if there is one."""
-    return len({one.machine for one in there if one.activated and wanted in (None, (one.pub, one.prd))})
 
 
 def _policy(product: sql.Product) -> Policy:

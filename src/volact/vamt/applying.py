@@ -4,6 +4,7 @@
   PROTOCOL section 5). Nothing is counted and nobody is contacted but the machine itself.
 - What the publisher's status list names as returned or blocked is brought to no machine (M5, M6): one that has not seen
   that list would take it, also the one that gave it back and was set up anew since.
+- The publisher's status list itself is brought to machines that nobody else tells, by the same way (M5).
 - A machine that fails holds up none of the others; its row says why, and is tried again next time.
 """
 
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from volact.protocol import jws
 from volact.protocol.problems import Refusal, Refused
 from volact.vamt import cil, receipts, selecting
-from volact.vamt.proxy import Outcome, outcomes
-from volact.vamt.receipts import APPLIED, FAILED, OPEN, OUT, REFUSED, Item
+from volact.vamt.proxy import Outcome, asker, outcomes
+from volact.vamt.receipts import APPLIED, FAILED, HANDED, OPEN, OUT, REFUSED, Item
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,15 +32,20 @@ _SAYS = {"returned": "activation-returned"}
 """What a row comes to whose activation is listed in a mode; in every other one it is blocked."""
 
 
+STATUS_LIST = "status-list"
+"""What a status list is as an operation: nobody asked for it."""
+
+
 class Work(NamedTuple):
     """What is to be put in force on a machine.
 
     Attributes:
         mid: the machine's row; empty for one that is not known here, e.g. a KMS host that asked by a file.
-        name: its name; its CMID if it has none.
-        prd: the product.
-        op: what was asked for: ``activate``, ``host`` or ``extend``.
-        bundle: what the publisher granted.
+        name: its name; its CMID if it is not known here, nothing if it is a KMS host.
+        prd: the product; empty for a status list.
+        op: what was asked for: ``activate``, ``host`` or ``extend``; or `STATUS_LIST`.
+        bundle: what the publisher granted; nothing for a status list.
+        file: a status list as it travels; else empty, and the bundle travels.
     """
 
     mid: str
@@ -47,13 +53,30 @@ class Work(NamedTuple):
     prd: str
     op: str
     bundle: Mapping[str, Any]
+    file: bytes = b""
+
+    def data(self) -> bytes:
+        """What is brought, as it travels."""
+        return self.file or jws.write_json(dict(self.bundle))
 
 
 class Applied(NamedTuple):
-    """What became of it: None if it is in force, else why not."""
+    """What became of it.
+
+    Attributes:
+        work: what was to be brought.
+        refusal: why it is not in force; None if it is, or if it is in a file now.
+        handed: whether it is in a file, for a person to bring.
+    """
 
     work: Work
     refusal: Refusal | None
+    handed: bool = False
+
+    @property
+    def state(self) -> str:
+        """What its row comes to."""
+        return FAILED if self.refusal else HANDED if self.handed else APPLIED
 
 
 Apply = Callable[[Sequence[Work]], Iterable[Applied]]
@@ -68,7 +91,7 @@ class Applying:
         self._office = office
 
     def apply(self, person: Person, lid: str, apply: Apply, *, again: bool = False) -> list[Outcome]:
-        """Bring what list `lid` was granted to its machines; `again` also what is in force already.
+        """Bring what list `lid` was granted to its machines; `again` also what is in force already, or in a host's file.
 
         Raises:
             Refused: `list-unknown`, or `list-empty` if nothing is there to bring.
@@ -82,10 +105,11 @@ class Applying:
                 rows = [
                     one
                     for one in receipts.items(tx, asked.number, limit=cil.MAX_ROWS, but=but)
-                    if one.op in ("activate", "host", "extend")
+                    if one.op == "activate"
+                    or (one.op in ("host", "extend") and (again or one.state != HANDED))
                 ]
                 listed = receipts.listed(tx, asked.pub, [_act(one) for one in rows])
-                named = {one.row: said.machine for one, said in zip(rows, outcomes(tx, rows), strict=True)}
+                named = receipts.names(tx, [one.mid for one in rows])
             if not rows:
                 raise Refused(
                     Refusal("list-empty", "It has no answer that is not in force: volact vamt import.")
@@ -94,23 +118,38 @@ class Applying:
                 id(work): (work, one)
                 for one in rows
                 if _act(one) not in listed
-                for work in [Work(one.mid, named[one.row], one.prd, one.op, one.answer or {})]
+                for work in [Work(one.mid, _name(one, named), one.prd, one.op, one.answer or {})]
             }
+            said: dict[int, Refusal] = {}
             fallen = [(one, listed[_act(one)]) for one in rows if _act(one) in listed]
-            done = self._bring(person, apply, works) if works else []
+            done = self._bring(person, apply, works, said) if works else []
             done += self._keep([self._fallen(person, one, mode) for one, mode in fallen])
-            deed.rows = sum(one.state == APPLIED for one in done)
+            deed.rows = sum(one.state != FAILED for one in done)
             deed.detail = f"{len(done) - deed.rows} failed"
             with self._office.store.reading() as tx:
-                return outcomes(tx, done)
+                told = outcomes(tx, done)
+            return [
+                one._replace(refusal=said.get(item.number, one.refusal))
+                for item, one in zip(done, told, strict=True)
+            ]
 
-    def _bring(self, person: Person, apply: Apply, works: Mapping[int, tuple[Work, Item]]) -> list[Item]:
+    def _bring(
+        self,
+        person: Person,
+        apply: Apply,
+        works: Mapping[int, tuple[Work, Item]],
+        said: dict[int, Refusal],
+    ) -> list[Item]:
+        """Bring them; the rows as they are now, and into `said` in full why not, of which the store keeps the code."""
         done: list[Item] = []
         waiting: list[Item] = []
         try:
             for found in apply([work for work, _ in works.values()]):
                 _, item = works[id(found.work)]
-                state, code = (FAILED, found.refusal.code) if found.refusal else (APPLIED, "")
+                code = ""
+                if found.refusal:
+                    said[item.number], code = found.refusal, found.refusal.code
+                state = APPLIED if found.handed and item.state == APPLIED else found.state
                 now = self._office.clock.now()
                 waiting.append(item._replace(state=state, code=code, at=now, who=person.name))
                 if len(waiting) == MANY:
@@ -159,17 +198,47 @@ class Applying:
                 for one in newest.values()
             ]
             done = [
-                _reactivated(found, labels.get(key := newest[found.work.mid, found.work.prd].key, key))
+                _told(found, labels.get(key := newest[found.work.mid, found.work.prd].key, key))
                 for found in apply(works)
             ]
             deed.rows = sum(one.refusal is None for one in done)
             deed.detail = f"{len(done) - deed.rows} failed"
         return done
 
+    def bring_list(self, person: Person, selection: Selection, apply: Apply) -> list[Outcome]:
+        """Bring the newest status list that is known here to machines with a product of its publisher (M5).
 
-def _reactivated(found: Applied, key: str) -> Outcome:
-    state = FAILED if found.refusal else APPLIED
-    return Outcome("", found.work.name, found.work.prd, found.work.op, key, state, found.refusal)
+        Raises:
+            Refused: `list-empty` if there is none for any of them, or as `selecting.select`.
+        """
+        with self._office.acting(person, "apply", {STATUS_LIST: selection.said()}) as deed:
+            with self._office.store.reading() as tx:
+                targets = selecting.select(tx, selection, self._office.clock.now())
+                known = {
+                    pub: receipts.status_list(tx, pub) for pub in {one.pub for one in targets if one.pub}
+                }
+            files = {pub: held.travels() for pub, held in known.items() if held}
+            works = {
+                (one.mid, one.pub): Work(one.mid, one.name or one.mid, "", STATUS_LIST, {}, files[one.pub])
+                for one in targets
+                if one.pub in files
+            }
+            if not works:
+                raise Refused(
+                    Refusal("list-empty", "No status list is known here: volact vamt import FILE.cil.status.")
+                )
+            done = [_told(found, "") for found in apply(list(works.values()))]
+            deed.rows = sum(one.refusal is None for one in done)
+            deed.detail = f"{len(done) - deed.rows} failed"
+        return done
+
+
+def _told(found: Applied, key: str) -> Outcome:
+    return Outcome("", found.work.name, found.work.prd, found.work.op, key, found.state, found.refusal)
+
+
+def _name(one: Item, named: Mapping[str, str]) -> str:
+    return named.get(one.mid) or (one.mid or asker(one) if one.op == "activate" else "")
 
 
 def _act(one: Item) -> str:

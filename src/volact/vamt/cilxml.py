@@ -85,6 +85,11 @@ class _Reader:
             self._parser.Parse(piece, last)
         except expat.ExpatError as error:
             self._stop(expat.ErrorString(error.code))
+        except (
+            LookupError,
+            ValueError,
+        ):  # what expat asks Python for, and Python has not, or not byte by byte
+            self._stop("its encoding is not read here; save it as UTF-8")
         found, self._found = self._found, []
         return found
 

@@ -14,9 +14,10 @@ from volact import commands
 from volact.commands import Json  # noqa: TC001 - cyclopts reads the annotations
 from volact.console import Console, root_argument
 from volact.protocol.documents import MAX_TEXT
-from volact.protocol.problems import DocumentRefused, UsageError
+from volact.protocol.problems import UsageError
 from volact.protocol.trust import MAX_BUNDLE
 from volact.vamt import (
+    actioncommands,
     advicecommands,
     collectcommands,
     desk,
@@ -27,6 +28,8 @@ from volact.vamt import (
     machinecommands,
     peoplecommands,
     proxycommands,
+    queuecommands,
+    servecommand,
     setup,
 )
 from volact.vamt.collecting import cli as collecting
@@ -45,6 +48,10 @@ for _group in (
     groupcommands.app,
     groupcommands.views,
     peoplecommands.app,
+    peoplecommands.tokens,
+    actioncommands.app,
+    queuecommands.app,
+    queuecommands.schedules,
 ):
     app.command(_group)
 for _command in (
@@ -53,14 +60,21 @@ for _command in (
     peoplecommands.log,
     exportcommands.export,
     advicecommands.advise,
+    actioncommands.install_key,
+    actioncommands.remove_key,
+    actioncommands.set_host,
+    actioncommands.deactivate,
+    actioncommands.refresh_status,
     proxycommands.acquire,
     proxycommands.apply,
     proxycommands.trust,
     proxycommands.lists,
     proxycommands.receipt,
+    servecommand.serve,
 ):
     app.command(_command)
 app.command(proxycommands.import_, name="import")
+app.command(actioncommands.activate_, name="activate")
 collecting.mount(app)
 
 
@@ -104,14 +118,9 @@ def publisher_add(
     if len(name) > MAX_TEXT or not name.isprintable():
         raise UsageError(f"--name has at most {MAX_TEXT} printable characters.")
     pub, _ = root_argument(root)
-    contents = [(file, commands.read(file, MAX_BUNDLE)) for file in files]
-    found = []
+    contents = {str(file): commands.read(file, MAX_BUNDLE) for file in files}
     with desk.desk() as at:
-        for file, data in contents:
-            try:
-                found.append(at.vamt.publishers.add(at.person, data, pub, name))
-            except DocumentRefused as error:
-                raise DocumentRefused(f"{file}: {error.refusal.detail}") from None
+        found = at.vamt.publishers.add_all(at.person, contents, pub, name)
     Console(json=json).answer(
         [
             {"publisher": one.pub, "product": one.product, "version": one.version, "added": one.added}

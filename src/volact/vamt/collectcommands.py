@@ -11,37 +11,35 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from volact.commands import WHOLE, Json
-from volact.console import DONE, UNREACHABLE, Console, table
+from volact.console import DONE, UNREACHABLE, Console
 from volact.protocol.problems import UsageError
-from volact.vamt import desk, logins
-from volact.vamt.collecting.targets import Limits, Login
-from volact.vamt.desk import All, Group, Names, ViewName, Where  # noqa: TC001 - cyclopts reads the annotations
+from volact.vamt import desk, reaching, reporting
+from volact.vamt.desk import ANY, Names, Narrowed
 from volact.vamt.logincommands import Passphrase, unlocked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from volact.vamt.collecting.targets import Progress
+    from volact.vamt.collecting.targets import Limits, Login, Progress
     from volact.vamt.collection import Collected
     from volact.vamt.desk import Desk
 
 _SAID = 50
 """Failed machines that are said to people; --json has all."""
 _STEP = 100
-_MOST_AT_ONCE, _MOST_SECONDS = 2000, 3600
 
 
 def collect(
     *machines: Names,
-    where: Where = "",
-    group: Group = "",
-    view: ViewName = "",
-    all_: All = False,
+    narrowed: Narrowed = ANY,
     resume: Annotated[
         bool, Parameter(help="Go on with the collection that was stopped last, where it was stopped.")
     ] = False,
     accept_new: Annotated[
-        bool, Parameter(help="UNSAFE: believe the host key of machines that have none pinned, and pin it.")
+        bool,
+        Parameter(
+            help="UNSAFE: believe and pin the host key of machines that have none pinned. They are told no password."
+        ),
     ] = False,
     at_once: Annotated[
         int | None, WHOLE, Parameter(help="Machines at a time; by default the setting at_once.")
@@ -56,14 +54,14 @@ def collect(
 
     What each says is kept as it comes. Ctrl-C stops; --resume goes on.
     """
-    chosen = desk.selection(machines, where, group, view, every=all_)
+    chosen = narrowed.selection(machines)
     if resume and any(chosen):
         raise UsageError("--resume goes on with the machines that were selected then.")
     console = Console(json=json)
     with desk.desk() as at:
         limits = limits_of(at, at_once, limit, accept_new=accept_new)
         by_group = logins_of(at, passphrase)
-        with _telling(console) as tell:
+        with telling(console) as tell:
             work = at.vamt.collecting.collect(at.person, None if resume else chosen, by_group, limits, tell)
             try:
                 done = asyncio.run(work)
@@ -79,32 +77,16 @@ def limits_of(at: Desk, at_once: int | None, seconds: int | None, *, accept_new:
     Raises:
         UsageError: naming the bounds.
     """
-    settings = at.opened.settings
-    many = settings.at_once if at_once is None else at_once
-    whole = settings.machine_seconds if seconds is None else seconds
-    if not 1 <= many <= _MOST_AT_ONCE:
-        raise UsageError(f"--at-once is 1 to {_MOST_AT_ONCE}.")
-    if not 1 <= whole <= _MOST_SECONDS:
-        raise UsageError(f"--limit is 1 to {_MOST_SECONDS} seconds.")
-    usual = Limits()
-    scale = whole / usual.whole
-    return Limits(
-        many, whole, usual.connect * scale, usual.login * scale, usual.answer * scale, accept_new=accept_new
-    )
+    return reaching.limits(at.opened.settings, at_once, seconds, accept_new=accept_new)
 
 
 def logins_of(at: Desk, passphrase: str | None) -> Mapping[str, Login]:
     """The logins by group; the SSH agent of who commands serves where none is set."""
-    with at.opened.store.reading() as tx:
-        found = dict(logins.opened(tx, lambda: unlocked(at, passphrase)))
-    agent = os.environ.get("SSH_AUTH_SOCK", "")
-    if "" not in found and agent:
-        found[""] = Login(agent=agent)
-    return found
+    return reaching.by_group(at.opened.store, lambda: unlocked(at, passphrase), os.environ)
 
 
 @contextmanager
-def _telling(console: Console) -> Iterator[Callable[[Progress], None]]:
+def telling(console: Console) -> Iterator[Callable[[Progress], None]]:
     """What shows how far it is: a bar on a terminal, else a line now and then; nothing with --json but on a terminal."""
     if not sys.stderr.isatty():
 
@@ -136,26 +118,16 @@ def _telling(console: Console) -> Iterator[Callable[[Progress], None]]:
 
 
 def _say(console: Console, done: Collected) -> int:
-    rows = [(one.name, one.refusal.code, one.refusal.detail) for one in done.failed]
     prose = f"{done.asked} machines were asked, {done.done} answered, {len(done.failed)} did not"
-    if rows:
-        prose += "\n\n" + table(rows[:_SAID], ("machine", "why", "what"))
-    if len(rows) > _SAID:
-        prose += f"\n{len(rows) - _SAID} more: volact vamt machine list --where outcome!=ok"
+    if done.failed:
+        prose += "\n\n" + reporting.failures(done.failed, _SAID)
+    if len(done.failed) > _SAID:
+        prose += f"\n{len(done.failed) - _SAID} more: volact vamt machine list --where outcome!=ok"
     console.answer(
         {
             "asked": done.asked,
             "answered": done.done,
-            "failed": [
-                {
-                    "id": one.mid,
-                    "machine": one.name,
-                    "code": one.refusal.code,
-                    "detail": one.refusal.detail,
-                    "next": one.refusal.problem.next_step,
-                }
-                for one in done.failed
-            ],
+            "failed": [reporting.failed(one) for one in done.failed],
         },
         f"{prose}\nNext: volact vamt machine list",
     )

@@ -10,23 +10,25 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from volact.protocol import trust
 from volact.protocol.problems import Refusal, Refused
 from volact.vamt import groups, logins, records, selecting, undertakings
 from volact.vamt import store as sql
 from volact.vamt.acting import OK
-from volact.vamt.collecting.targets import SSH, WINRM, Target
+from volact.vamt.collecting.targets import Target, transport_of
 from volact.vamt.estate import Estate
+from volact.vamt.logins import unlock_for
 from volact.vamt.machines import BATCH
+from volact.vamt.people import TRUST_HOST_KEYS
 from volact.vamt.proving import proof
 from volact.vamt.publishers import roots_of
 from volact.vamt.records import Installed
 from volact.vamt.undertakings import Undertaking
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 
     from sqlalchemy import Connection
 
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from volact.vamt.people import Person
     from volact.vamt.selecting import Selection
 
-WHAT = "collect"
+WHAT = undertakings.COLLECT
 
 
 class Failed(NamedTuple):
@@ -75,11 +77,13 @@ class Collecting:
         """The machines of a selection as they are asked, each by the login of one of its groups if there is one.
 
         Raises:
-            Refused: `selection-empty`, `machine-unknown`.
+            Refused: `selection-empty`, `machine-unknown`, or why a sealed login that they need cannot be opened.
         """
         self._office.look(person)
         with self._office.store.reading() as tx:
-            return self._targets(tx, selection, logins)
+            found = self._targets(tx, selection, logins)
+        unlock_for(logins, {one.login for one in found})
+        return found
 
     def _targets(
         self, tx: Connection, selection: Selection, logins: Collection[str], since: int | None = None
@@ -88,11 +92,17 @@ class Collecting:
         chosen = {one.number for one in selecting.select(tx, selection, self._office.clock.now())}
         if since is not None:
             chosen -= records.tried(tx, chosen, since)
-        in_groups = groups.of_machines(tx, chosen)
-        return [
-            _target(one, next((name for name in in_groups[number] if name in logins), ""))
-            for number, one in sorted(records.load(tx, chosen).items())
-        ]
+        return _reached(tx, chosen, logins)
+
+    def reach(
+        self, person: Person, mids: Iterable[str], logins: Collection[str]
+    ) -> tuple[dict[str, Target], Callable[[Sequence[Outcome]], None]]:
+        """How machines are reached, by id, those that there are; and what keeps what a person's asking them came to."""
+        with self._office.store.reading() as tx:
+            found = _reached(tx, set(records.numbers(tx, mids).values()), logins)
+            keeping = _Keeping(self._office, person, self._new_id, _Proofs(tx))
+        unlock_for(logins, {one.login for one in found})
+        return {one.mid: one for one in found}, keeping.keep
 
     async def collect(
         self,
@@ -105,20 +115,27 @@ class Collecting:
         """Ask the machines of a selection; None goes on with the collection that was stopped last.
 
         Raises:
-            Refused: `selection-empty`, `machine-unknown`, or `not-found` if nothing was stopped.
+            Refused: `selection-empty`, `machine-unknown`, or `not-found` if nothing was stopped; `role-insufficient` also
+                if `limits` let new host keys be believed and the person is no key administrator; or why a sealed login
+                that the machines need cannot be opened.
             asyncio.CancelledError: when it is stopped; what came out until then is kept.
         """
-        what = {"resume": True} if selection is None else {"selection": selection.said()}
+        what: dict[str, Any] = {"resume": True} if selection is None else {"selection": selection.said()}
+        if limits.accept_new:
+            what["accept_new"] = True
         with self._office.acting(person, WHAT, what) as deed:
+            if limits.accept_new:
+                self._office.check(person, TRUST_HOST_KEYS)
             with self._office.store.writing() as tx:
                 task, since = self._begin(tx, person, selection)
                 targets = self._targets(tx, task.selection, logins, since)
                 proofs = _Proofs(tx)
             from volact.vamt.collecting import collector  # noqa: PLC0415 - asyncssh: half a second for this alone
 
-            keeping = _Keeping(self._office, self._new_id, proofs)
+            keeping = _Keeping(self._office, person, self._new_id, proofs)
             state = undertakings.STOPPED
             try:
+                unlock_for(logins, {one.login for one in targets})
                 async with aclosing(
                     collector.collect(targets, logins, limits, tell, self._office.clock.now)
                 ) as outcomes:
@@ -146,11 +163,21 @@ class Collecting:
         return last, last.at
 
 
+def _reached(tx: Connection, machines: Collection[int], logins: Collection[str]) -> list[Target]:
+    """Machines as they are asked, each by the login of one of its groups if there is one."""
+    in_groups = groups.of_machines(tx, machines)
+    return [
+        _target(one, next((name for name in in_groups[number] if name in logins), ""))
+        for part in sql.in_parts(sorted(machines))  # of all at once, all that each ever said would be held
+        for number, one in sorted(records.load(tx, part).items())
+    ]
+
+
 def _target(one: Machine, login: str) -> Target:
     """A machine as it is asked: by its name first, for an address may be another's by now."""
     hosts = tuple(filter(None, (one.full_name, *one.addresses)))
-    transport = one.transport or (WINRM if one.platform == "windows" else SSH)
-    return Target(one.mid, hosts, one.port, transport, one.host_keys, login)
+    transport = transport_of(one.transport, one.platform)
+    return Target(one.mid, hosts, one.port, transport, one.host_keys, login, one.revoked)
 
 
 async def _batched(outcomes: AsyncIterator[Outcome], keep: Callable[[Sequence[Outcome]], None]) -> None:
@@ -197,8 +224,8 @@ class _Keeping:
         done: those with a report.
     """
 
-    def __init__(self, office: Office, new_id: Callable[[], str], proofs: _Proofs) -> None:
-        self._office, self._new_id, self._proofs = office, new_id, proofs
+    def __init__(self, office: Office, person: Person, new_id: Callable[[], str], proofs: _Proofs) -> None:
+        self._office, self._person, self._new_id, self._proofs = office, person, new_id, proofs
         self._gone: dict[str, str] = {}
         self._told: set[str] = set()
         self._failed: list[Failed] = []
@@ -233,6 +260,7 @@ class _Keeping:
                 flags += [(each, _claimed_by(placed, estate)) for each in placed.claimed]
             flags = [(mid, refusal) for mid, refusal in flags if mid not in self._told]
             self._write(tx, estate, known, installed, codes, now)
+            self._log_believed(tx, estate)
             records.flag(
                 tx,
                 [
@@ -295,6 +323,17 @@ class _Keeping:
             ],
             now,
         )
+
+    def _log_believed(self, tx: Connection, estate: Estate) -> None:
+        """Write into the log each host key that nobody had vouched for and that was pinned (T29)."""
+        for mid, host_key in sorted(estate.believed.items()):
+            row = estate[estate.gone.get(mid, mid)]
+            what = {
+                "believed": row.mid,
+                "machine": row.full_name or list(row.addresses),
+                "host_key": host_key,
+            }
+            self._office.note(tx, self._person, TRUST_HOST_KEYS, what)
 
     def _count(
         self, outcomes: Sequence[Outcome], estate: Estate, codes: Sequence[tuple[str, Refusal | None]]

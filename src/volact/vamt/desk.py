@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import Parameter
@@ -35,6 +36,8 @@ ViewName = Annotated[
 ]
 All = Annotated[bool, Parameter(name="--all", help="All machines.")]
 MOST_ROWS = 100_000
+_ID = 22
+"""Characters of an id, which may begin with hyphens: so such options are taken for names."""
 
 
 class Desk(NamedTuple):
@@ -52,14 +55,40 @@ def desk() -> Iterator[Desk]:
         yield Desk(opened, opened.vamt(), setup.operating_person())
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Narrowed:
+    """The options of a command that say which machines, beside names."""
+
+    where: Where = ""
+    group: Group = ""
+    view: ViewName = ""
+    all_: All = False
+
+    def selection(self, machines: tuple[str, ...]) -> Selection:
+        """What is selected by them and by names.
+
+        Raises:
+            UsageError: if all machines are asked for, and only some.
+        """
+        return selection(machines, self.where, self.group, self.view, every=self.all_)
+
+
+ANY = Narrowed()
+"""No such option is given."""
+
+
 def selection(
     machines: tuple[str, ...], where: str = "", group: str = "", view: str = "", *, every: bool = False
 ) -> Selection:
     """What a command's arguments select.
 
     Raises:
-        UsageError: if all machines are asked for, and only some.
+        UsageError: if all machines are asked for, and only some; or of an option that there is not.
     """
+    for name in machines:
+        if name.startswith("--") and len(name) != _ID:
+            raise UsageError(f"There is no option {name[:40]!r}.")
     found = Selection(tuple(machines), group, where, view, every)
     if every and any(found[:-1]):
         raise UsageError("--all is all machines; leave it out, or the rest.")

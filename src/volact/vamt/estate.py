@@ -28,7 +28,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from volact.protocol.jws import MAX_INTEGER
-from volact.vamt.inventory import HAND, Machine, Report, Seen, identities, known_name
+from volact.vamt.inventory import (
+    HAND,
+    REVOKED,
+    Machine,
+    Report,
+    Seen,
+    fingerprint,
+    identities,
+    is_pinned,
+    known_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
@@ -65,6 +75,7 @@ class Estate:
         changed: rows that were made or changed.
         gone: rows that became one with another: their id -> that one's.
         by_report: those of them that did so because of what a machine said.
+        believed: rows at which a host key was pinned that nobody had vouched for -> that key (`Limits.accept_new`).
     """
 
     def __init__(
@@ -73,10 +84,15 @@ class Estate:
         new_id: Callable[[], str],
         guarded: Mapping[str, Collection[str]] = {},
     ) -> None:
-        """Hold `machines`; a new row's id is `new_id()`; `guarded` names each row's groups that have a login."""
+        """Hold `machines`; a new row's id is `new_id()`.
+
+        `guarded` names each row's groups that have a login: by becoming one with another no row, and no host key, comes
+        into one.
+        """
         self._new_id = new_id
         self._guarded = guarded
         self.by_report: set[str] = set()
+        self.believed: dict[str, str] = {}
         self._rows: dict[str, Machine] = {}
         self._index: dict[Hashable, set[str]] = {}
         self.changed: set[str] = set()
@@ -109,11 +125,13 @@ class Estate:
             said = said._replace(addresses=tuple(one for one in said.addresses if one in row.addresses))
         source = sighting.source + ("" if sighting.name else BY_ADDRESS)
         before = row.seen.get(source)
+        if before and source == HAND:
+            said = said.after(before)
         seen = {**row.seen, source: before.joined(said) if before else said}
         self._put(row._replace(seen=seen, first=min(row.first, at), last=max(row.last, at)))
         if sighting.name:
             for other in self._with_addresses(sighting.addresses):
-                if not other.name and other.collected is None:
+                if not other.name and other.collected is None and self._is_told_alike(row, other):
                     self._absorb(other.mid, row.mid)
         return row.mid
 
@@ -153,7 +171,7 @@ class Estate:
             return None
         row = (named or rows or [self._new()])[0]
         for other in rows:
-            if other.mid != row.mid and other.collected is None:
+            if other.mid != row.mid and other.collected is None and self._is_told_alike(row, other):
                 row = self._absorb(other.mid, row.mid)
         return row
 
@@ -167,7 +185,7 @@ class Estate:
 
         `host_key` is the one that it showed, as known_hosts writes it; empty where it showed none (WinRM, local).
         """
-        reached = self._rows[target]
+        reached = self._settled(self._rows[target], host_key)
         name, domain = known_name(report)
         if name == reached.name and not domain:
             domain = reached.domain
@@ -178,13 +196,14 @@ class Estate:
         if claimed and not own:
             return Placed(target, elsewhere=False, kept=False, claimed=tuple(sorted(claimed)))
         row = own[0] if own else self._found_there(reached, host_key, at, named=bool(name))
-        is_other = row.mid != target and not said.may_be(reached)
+        is_there = said.may_be(reached) and self._is_own(reached, said, reached)
+        is_other = row.mid != target and not is_there
         if row.mid != target and not is_other:
             row = self._absorb(target, row.mid, reached=True)
         others = self._barred(row, said, reached)
         if not others:
             row = self._rename(row, said, reached)
-        if host_key and not is_other and not row.host_keys:
+        if host_key and not is_other and not row.host_keys and host_key not in row.revoked:
             self.pin(row.mid, host_key, at)
         self._put_report(self._rows[row.mid], said, report, at)
         return Placed(row.mid, is_other, claimed=tuple(sorted((claimed | others) - self.gone.keys())))
@@ -195,6 +214,8 @@ class Estate:
         where = where._replace(host_keys=(host_key,) if host_key else ())
         row = Machine(self._new_id(), seen={ANSWER: where}, first=at)
         self._put(row)
+        if host_key and not reached.shows(host_key):
+            self.believed[row.mid] = host_key
         return row
 
     def _put_report(self, row: Machine, said: _Said, report: Report, at: int) -> None:
@@ -213,25 +234,64 @@ class Estate:
     def _is_own(self, row: Machine, said: _Said, reached: Machine) -> bool:
         """Whether a row that a report fits may be the machine's by the host key that it showed (T29)."""
         if row.mid == reached.mid:
-            return not (said.host_key and row.host_keys) or said.host_key in row.host_keys
-        return said.host_key in row.host_keys or (said.may_be(reached) and self._is_mere_name(row, reached))
+            return not (said.host_key and row.host_keys) or row.shows(said.host_key)
+        return row.shows(said.host_key) or (said.may_be(reached) and self._is_mere_name(row, reached))
 
     def _is_mere_name(self, row: Machine, reached: Machine) -> bool:
         """Whether a row is nothing but a name, from which its machine gains nothing that it has not got yet."""
-        gains = {*self._guarded.get(row.mid, ())} - {*self._guarded.get(reached.mid, ())}
-        return not (row.host_keys or row.addresses or row.collected is not None or gains)
+        return not (row.host_keys or row.addresses or row.collected is not None or self._gains(reached, row))
+
+    def _gains(self, row: Machine, other: Machine) -> bool:
+        """Whether a row would come into groups that have a login by becoming one with another."""
+        return not {*self._guarded.get(other.mid, ())} <= {*self._guarded.get(row.mid, ())}
+
+    def _is_told_alike(self, row: Machine, other: Machine) -> bool:
+        """Whether two rows are in the same groups that have a login: else either's host key would win the other's."""
+        return not (self._gains(row, other) or self._gains(other, row))
 
     def trust(self, mid: str, host_keys: tuple[str, ...], at: int) -> None:
-        """Keep host keys that a person vouches for, in place of all others."""
+        """Keep host keys, or fingerprints of them, that a person vouches for, in place of all others."""
         row = self._rows[mid]
         before = row.seen.get(HAND, Seen(at, named=bool(row.name)))
-        self._put(row._replace(seen={**row.seen, HAND: before._replace(host_keys=host_keys)}))
+        seen = {**row.seen, HAND: before._replace(host_keys=host_keys)}
+        if row.revoked:
+            rest = tuple(one for one in row.revoked if not is_pinned(one, host_keys))
+            seen[REVOKED] = row.seen[REVOKED]._replace(host_keys=rest)
+        self._put(row._replace(seen=seen))
+
+    def revoke(self, host_key: str, at: int) -> None:
+        """Take a host key off every row, whoever said it, and never believe it there again."""
+        gone = {host_key, fingerprint(host_key)}
+        for row in list(self._rows.values()):
+            said = [one for source, one in row.seen.items() if source != REVOKED]
+            if not any(gone & {*one.host_keys} for one in said):
+                continue
+            seen = {
+                source: one._replace(host_keys=tuple(key for key in one.host_keys if key not in gone))
+                for source, one in row.seen.items()
+            }
+            self._put(
+                row._replace(
+                    seen={**seen, REVOKED: Seen(at, named=False, host_keys=_all_revoked(row, [host_key]))}
+                )
+            )
 
     def pin(self, mid: str, host_key: str, at: int) -> None:
         """Keep the host key that a machine showed and that was believed."""
         row = self._rows[mid]
         before = row.seen.get(ANSWER, Seen(at, named=False))
         self._put(row._replace(seen={**row.seen, ANSWER: before._replace(at=at, host_keys=(host_key,))}))
+        self.believed[mid] = host_key
+
+    def _settled(self, row: Machine, host_key: str) -> Machine:
+        """The row with the host key that was shown in place of the fingerprint that a person compared."""
+        pinned = fingerprint(host_key)
+        if pinned not in row.host_keys:
+            return row
+        keys = tuple(host_key if one == pinned else one for one in row.seen[HAND].host_keys)
+        row = row._replace(seen={**row.seen, HAND: row.seen[HAND]._replace(host_keys=keys)})
+        self._put(row)
+        return row
 
     def _candidates(self, said: _Said, reached: Machine) -> Iterator[Machine]:
         """The rows that may be the machine's, the likeliest first."""
@@ -265,7 +325,7 @@ class Estate:
         """Whether a row gives up its name to who says it."""
         if other.mid == reached.mid:
             return self._is_own(other, said, reached)
-        return said.host_key in other.host_keys or self._is_mere_name(other, reached)
+        return other.shows(said.host_key) or self._is_mere_name(other, reached)
 
     def _rename(self, row: Machine, said: _Said, reached: Machine) -> Machine:
         """The row under the name that its machine says; a name without a domain is taken only where there is none."""
@@ -318,7 +378,10 @@ class Estate:
                 self.gone[earlier] = into
         seen = dict(row.seen)
         for source, one in old.seen.items():
-            seen[source] = _joined(row, source, one) if reached else _narrowed(old, row, source, one)
+            if source == REVOKED:
+                seen[source] = one._replace(host_keys=_all_revoked(row, one.host_keys))
+            else:
+                seen[source] = _joined(row, source, one) if reached else _narrowed(old, row, source, one)
         name = (old.name, old.domain)
         is_new = all(name) and name != (row.name, row.domain) and not self._is_taken(name, into)
         row = row._replace(
@@ -359,6 +422,11 @@ def _narrowed(old: Machine, row: Machine, source: str, one: Seen) -> Seen:
     if row.name and not old.name:
         one = one._replace(addresses=tuple(each for each in one.addresses if each in row.addresses))
     return row.seen[source].joined(one) if source in row.seen else one
+
+
+def _all_revoked(row: Machine, host_keys: Iterable[str]) -> tuple[str, ...]:
+    """The row's revoked host keys, and these."""
+    return tuple(sorted({*row.revoked, *host_keys}))
 
 
 def _joined(row: Machine, source: str, one: Seen) -> Seen:

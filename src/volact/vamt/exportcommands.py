@@ -6,17 +6,17 @@ import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 from cyclopts import Parameter
 
 from volact import commands
 from volact.commands import WHOLE, Json
 from volact.console import DONE, Console
-from volact.files import PUBLIC, flush_folder
+from volact.files import flush_folder
 from volact.protocol import trust
 from volact.protocol.problems import UsageError
-from volact.vamt import cil, desk, exports, proxymachines, proxyshow, receipts, reporting
+from volact.vamt import cil, desk, exportrows, exports, proxymachines, proxyshow, receipts
 from volact.vamt.collectcommands import limits_of, logins_of
 from volact.vamt.desk import All, Group, Names, ViewName, Where  # noqa: TC001 - cyclopts reads the annotations
 from volact.vamt.logincommands import Passphrase  # noqa: TC001 - cyclopts reads the annotations
@@ -24,16 +24,8 @@ from volact.vamt.logincommands import Passphrase  # noqa: TC001 - cyclopts reads
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from volact.vamt.desk import Desk
     from volact.vamt.selecting import Selection
 
-_MACHINE_COLUMNS = (
-    "id", "name", "domain", "address", "groups", "platform", "system", "virtual", "hypervisor", "first_seen",
-    "last_seen", "collected", "outcome", "detail", "publisher", "product", "state", "state_name", "channel",
-    "partial_key", "granted", "expires", "host", "reason", "proof",
-)  # fmt: skip
-_LOG_COLUMNS = ("number", "time", "who", "role", "action", "what", "rows", "result", "detail")
-_PAGE = 1000
 _MOST_LISTS = 1000
 
 
@@ -156,35 +148,17 @@ def _export_table(console: Console, file: Path, kind: str, chosen: Selection, *,
         raise UsageError("The log has no machines to select.")
     if not log and (not any(chosen) or chosen.machines):
         raise UsageError("Say which machines: --all, --where, --group or --view.")
-    with desk.desk() as at:
-        columns = _LOG_COLUMNS if log else _MACHINE_COLUMNS
-        rows = _log_rows(at) if log else _machine_rows(at, chosen)
-        with _written(file) as out:
-            count = exports.write(kind, columns, rows, out)
+    with desk.desk() as at, _written(file) as out:
+        count = exportrows.write(at.vamt, at.person, kind, out, None if log else chosen)
     console.answer({"file": str(file), "rows": count}, f"{file}: {count} rows")
     return DONE
-
-
-def _machine_rows(at: Desk, chosen: Selection) -> Iterator[dict[str, Any]]:
-    offset = 0
-    while True:
-        listed = at.vamt.machines.list(
-            at.person, chosen.where, limit=_PAGE, offset=offset, group=chosen.group, view=chosen.view
-        )
-        yield from reporting.rows(listed, offset)["rows"]
-        offset += len(listed.page.rows)
-        if offset >= listed.page.total or not listed.page.rows:
-            return
-
-
-def _log_rows(at: Desk) -> Iterator[dict[str, Any]]:
-    for one in at.vamt.access.log(at.person, limit=exports.MOST_SHEET_ROWS - 1):
-        yield reporting.entry(one)
 
 
 @contextmanager
 def _written(path: Path) -> Iterator[BinaryIO]:
     """A file that takes its place, whole and on disk, once the context has ended well; until then it is as it was (F32).
+
+    It is its owner's alone: whole estates stand in it.
 
     Raises:
         BrokenData: `not-writable`.
@@ -196,7 +170,6 @@ def _written(path: Path) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(descriptor, "w+b") as file:
             yield file
-            os.fchmod(file.fileno(), PUBLIC)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)

@@ -16,14 +16,14 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from volact.protocol import policy
+from volact.protocol.documents import STATE_NAMES
 from volact.protocol.problems import Refusal
-from volact.vamt.inventory import STATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 TEXT, CHOICE, FLAG, AGO, AHEAD = "text", "choice", "flag", "ago", "ahead"
-STATE_WORDS = tuple(name.lower().replace(" ", "-") for name in STATES)
+STATE_WORDS = tuple(name.lower().replace(" ", "-") for name in STATE_NAMES)
 MOST_TERMS = 20
 MOST_VALUES = 200
 MOST_TEXT = 4000
@@ -92,6 +92,8 @@ _NAME = re.compile(r"[A-Za-z_-]*")
 _OPERATOR = re.compile(r"!=|!~|=|~|<|>")
 _VALUE = re.compile(r'"((?:[^"\\]|\\.)*)"|([^\s,"]+)')
 _BLANKS = re.compile(r"\s*")
+_STRANGE = re.compile("[\\0\\ud800-\\udfff]")
+"""What no database keeps: NUL, and halves of characters."""
 
 
 class _Malformed(Exception):
@@ -106,6 +108,11 @@ def parse(text: str) -> tuple[Term, ...] | Refusal:
     """The terms of a filter's text, none if it is empty; else `filter-malformed`, naming the place."""
     if len(text) > MOST_TEXT:
         return Refusal("filter-malformed", f"It has more than {MOST_TEXT} characters.")
+    strange = _STRANGE.search(text)
+    if strange:
+        return Refusal(
+            "filter-malformed", f"At character {strange.start() + 1}: no text has such a character."
+        )
     terms: list[Term] = []
     try:
         at = _after(_BLANKS, text, 0)

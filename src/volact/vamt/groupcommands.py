@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -10,7 +11,7 @@ from volact import commands
 from volact.commands import Json  # noqa: TC001 - cyclopts reads the annotations
 from volact.console import Console
 from volact.vamt import desk
-from volact.vamt.desk import All, Group, Names, ViewName, Where  # noqa: TC001 - as above
+from volact.vamt.desk import ANY, All, Names, Narrowed, ViewName, Where
 
 app = commands.group("group", "Groups of machines, such as SecureNetwork.")
 views = commands.group("view", "Saved views: a filter and an order under a name.")
@@ -24,7 +25,9 @@ def create(
     """Make a group."""
     with desk.desk() as at:
         at.vamt.groups.create(at.person, name, note)
-    Console(json=json).answer({"group": name}, f"{name}\nNext: volact vamt group add {name} MACHINE ...")
+    Console(json=json).answer(
+        {"group": name}, f"{name}\nNext: volact vamt group add {shlex.quote(name)} MACHINE ..."
+    )
 
 
 @app.command(name="list")
@@ -53,14 +56,11 @@ def list_(*, json: Json = False) -> None:
 def add(
     name: _Name,
     *machines: Names,
-    where: Where = "",
-    group: Group = "",
-    view: ViewName = "",
-    all_: All = False,
+    narrowed: Narrowed = ANY,
     json: Json = False,
 ) -> None:
     """Put machines into a group."""
-    chosen = desk.selection(machines, where, group, view, every=all_)
+    chosen = narrowed.selection(machines)
     with desk.desk() as at:
         count = at.vamt.groups.add(at.person, name, chosen)
     Console(json=json).answer({"group": name, "added": count}, f"{name}: {count} added")
@@ -107,7 +107,7 @@ def save(
         at.vamt.views.save(at.person, name, where, sort)
     Console(json=json).answer(
         {"view": name, "where": where, "sort": sort or None},
-        f"{name}\nNext: volact vamt machine list --view {name}",
+        f"{name}\nNext: volact vamt machine list --view {shlex.quote(name)}",
     )
 
 

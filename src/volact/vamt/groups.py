@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import sqlalchemy as sa
 
 from volact.vamt import schema
+from volact.vamt.store import in_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sqlalchemy import Connection
-
-_AT_ONCE = 500
 
 
 class Group(NamedTuple):
@@ -48,9 +47,18 @@ def number(tx: Connection, name: str) -> int | None:
     return tx.execute(sa.select(schema.grp.c.id).where(schema.grp.c.name == name)).scalar()
 
 
+def alike(tx: Connection) -> dict[str, str]:
+    """The names of all groups, by what they are in small letters: case makes no difference."""
+    return dict(tx.execute(sa.select(schema.grp.c.small, schema.grp.c.name)).all())
+
+
 def create(tx: Connection, name: str, notes: str, made: int) -> int:
     """Make a group; its number."""
-    row = sa.insert(schema.grp).values(name=name, notes=notes, made=made).returning(schema.grp.c.id)
+    row = (
+        sa.insert(schema.grp)
+        .values(name=name, notes=notes, made=made, small=name.lower())
+        .returning(schema.grp.c.id)
+    )
     return int(tx.execute(row).scalar_one())
 
 
@@ -62,10 +70,8 @@ def delete(tx: Connection, group: int) -> None:
 def add(tx: Connection, group: int, machines: Iterable[int]) -> int:
     """Put machines into a group; how many were not in it before."""
     member = schema.member
-    wanted = sorted(set(machines))
     added = 0
-    for at in range(0, len(wanted), _AT_ONCE):
-        part = wanted[at : at + _AT_ONCE]
+    for part in in_parts(machines):
         there = sa.select(member.c.machine).where(member.c.grp == group, member.c.machine.in_(part))
         new = set(part) - set(tx.execute(there).scalars())
         if new:
@@ -77,10 +83,8 @@ def add(tx: Connection, group: int, machines: Iterable[int]) -> int:
 def take_out(tx: Connection, group: int, machines: Iterable[int]) -> int:
     """Take machines out of a group; how many were in it."""
     member = schema.member
-    wanted = sorted(set(machines))
     count = 0
-    for at in range(0, len(wanted), _AT_ONCE):
-        part = wanted[at : at + _AT_ONCE]
+    for part in in_parts(machines):
         count += tx.execute(
             sa.delete(member).where(member.c.grp == group, member.c.machine.in_(part))
         ).rowcount
@@ -90,10 +94,8 @@ def take_out(tx: Connection, group: int, machines: Iterable[int]) -> int:
 def of_machines(tx: Connection, machines: Iterable[int]) -> dict[int, list[str]]:
     """The names of the groups that machines are in, by their numbers."""
     grp, member = schema.grp, schema.member
-    wanted = sorted(set(machines))
-    found: dict[int, list[str]] = {one: [] for one in wanted}
-    for at in range(0, len(wanted), _AT_ONCE):
-        part = wanted[at : at + _AT_ONCE]
+    found: dict[int, list[str]] = {one: [] for one in machines}
+    for part in in_parts(found):
         rows = (
             sa.select(member.c.machine, grp.c.name)
             .join(grp, grp.c.id == member.c.grp)

@@ -174,6 +174,7 @@ class _Taking:
         self._who, self._now, self._again, self._older = who, now, again, older
         self._outcomes: list[Outcome] = []
         self._texts: dict[str, str] = {}
+        self._chains: trust.Chains = {}
 
     def taken(self, tx: Connection) -> Taken:
         """What it came to."""
@@ -306,7 +307,8 @@ class _Taking:
         receipts.keep(tx, kept)
 
     def _note(self, item: Item, state: str, refusal: Refusal | None = None) -> None:
-        self._outcomes.append(Outcome(item.row, item.mid, item.prd, item.op, item.key, state, refusal))
+        prd, op, key = map(self._once, (item.prd, item.op, item.key))
+        self._outcomes.append(Outcome(item.row, item.mid, prd, op, key, state, refusal))
 
     def _problem(self, item: Item, problem: Mapping[str, Any]) -> list[Item]:
         """A no of the authority; the row says so until it is answered. Nobody signed it, so a whole list must say it."""
@@ -348,7 +350,7 @@ class _Taking:
         roots = self._roots.get(peek.pub)
         if roots is None:
             raise DocumentRefused("of a publisher that is not known here")
-        return trust.take_up(trust.verify(peek.bundle, peek.name, roots))
+        return trust.take_up(trust.verify(peek.bundle, peek.name, roots, self._chains))
 
     def _keep(
         self, tx: Connection, granted: Granted, mid: str, bundle: dict[str, Any], kept: list[Kept]

@@ -9,25 +9,24 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 HAND = "hand"
 """The source of what a person entered: it goes before all others where they differ."""
+KNOWN_HOSTS = "known-hosts"
+"""The source of what OpenSSH's known_hosts says."""
+REVOKED = f"{KNOWN_HOSTS} revoked"
+"""The source of host keys that a known_hosts file revokes, kept at the rows that had them: none is theirs again."""
+FINGERPRINT = "SHA256:"
+"""How a pin begins that is a host key's fingerprint, as ssh-keygen prints it, until the key itself was shown."""
 WINDOWS = "microsoft"
 """The publisher of what Windows reports of itself. It is shown, and never tells machines apart: images repeat it."""
-STATES = (
-    "Unlicensed",
-    "Licensed",
-    "Initial grace",
-    "Out-of-tolerance grace",
-    "Non-genuine grace",
-    "Notification",
-    "Extended grace",
-)
-"""The names of the states 0 to 6 (rule E)."""
 _NO_NAMES = frozenset(("", "localhost", "localhost4", "localhost6"))
 
 
@@ -153,6 +152,19 @@ class Seen(NamedTuple):
             _sorted(sighting.host_keys),
         )
 
+    def after(self, before: Seen) -> Seen:
+        """What a person says of a machine after they said something of it `before`: what they leave out now stays."""
+        return Seen(
+            self.at,
+            self.named or before.named,
+            self.addresses or before.addresses,
+            self.port or before.port,
+            self.transport or before.transport,
+            self.platform or before.platform,
+            self.macs or before.macs,
+            self.host_keys or before.host_keys,
+        )
+
     def joined(self, other: Seen) -> Seen:
         """The newer of two, or what both of one moment say together, in whichever order they came."""
         if self.at != other.at:
@@ -227,9 +239,17 @@ class Machine(NamedTuple):
 
     @property
     def host_keys(self) -> tuple[str, ...]:
-        """SSH host keys that its sources say; those entered by hand alone, where there are such."""
+        """Its SSH host keys: those entered by hand; else those that known_hosts said last; else what others say (T29).
+
+        A person may enter a key's fingerprint instead. What a known_hosts file revoked is none.
+        """
         by_hand = self.seen[HAND].host_keys if HAND in self.seen else ()
-        return by_hand or _sorted(key for one in self.seen.values() for key in one.host_keys)
+        return by_hand or self._known_host_keys() or self._host_keys(self.seen.values())
+
+    @property
+    def revoked(self) -> tuple[str, ...]:
+        """SSH host keys that were its own, and are believed no more."""
+        return self.seen[REVOKED].host_keys if REVOKED in self.seen else ()
 
     @property
     def port(self) -> int | None:
@@ -252,11 +272,37 @@ class Machine(NamedTuple):
         """The sources that it was found by."""
         return _sorted(source.split()[0] for source in self.seen)
 
+    def shows(self, host_key: str) -> bool:
+        """Whether a host key that was shown is one of its own."""
+        return is_pinned(host_key, self.host_keys)
+
+    def _known_host_keys(self) -> tuple[str, ...]:
+        known = [one for source, one in self.seen.items() if source.split()[0] == KNOWN_HOSTS]
+        newest = max((one.at for one in known if self._host_keys([one])), default=None)
+        return self._host_keys(one for one in known if one.at == newest)
+
+    def _host_keys(self, said: Iterable[Seen]) -> tuple[str, ...]:
+        return _sorted(key for one in said for key in one.host_keys if key not in self.revoked)
+
     def _newest_first(self) -> list[Seen]:
         order = sorted(
             self.seen.items(), key=lambda item: (item[0] == HAND, item[1].at, item[0]), reverse=True
         )
         return [one for _, one in order]
+
+
+def fingerprint(host_key: str) -> str:
+    """The SHA-256 fingerprint of a host key as known_hosts writes it, as ssh-keygen prints it; empty if it is none."""
+    try:
+        data = base64.b64decode(host_key.partition(" ")[2], validate=True)
+    except (binascii.Error, ValueError):
+        return ""
+    return FINGERPRINT + base64.b64encode(hashlib.sha256(data).digest()).decode().rstrip("=") if data else ""
+
+
+def is_pinned(host_key: str, pins: Collection[str]) -> bool:
+    """Whether a host key that was shown is among those that are pinned, itself or by its fingerprint."""
+    return bool(host_key) and (host_key in pins or fingerprint(host_key) in pins)
 
 
 def known_name(report: Report) -> tuple[str, str]:

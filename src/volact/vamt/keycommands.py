@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import getpass
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from volact import calls, commands
+from volact import commands
 from volact.commands import Json  # noqa: TC001 - cyclopts reads the annotations
 from volact.console import DONE, REFUSED, UNREACHABLE, Console, table
-from volact.protocol.problems import BrokenData, Refusal, Refused, UsageError
-from volact.vamt import desk, keyfiles
-from volact.vamt.desk import All, Group, Names, ViewName, Where  # noqa: TC001 - as above
+from volact.protocol.problems import BrokenData, UsageError
+from volact.vamt import byhand, desk, keyfiles, keyreporting
+from volact.vamt.desk import ANY, Names, Narrowed
 from volact.vamt.logincommands import Passphrase, unlocked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from volact.vamt.keyfiles import Wanted
     from volact.vamt.keyrecords import Key
-    from volact.vamt.keys import Recommended, Refreshed
+    from volact.vamt.keys import Refreshed
 
 app = commands.group("key", "Product keys: sealed here, shown by their last group alone.")
-_MOST_NOTE = 1000
 _MOST_WRONG = 20
 _STEP = 100
 _Label = Annotated[
@@ -56,11 +54,10 @@ def add(
     json: Json = False,
 ) -> None:
     """Keep product keys, sealed. Nobody is asked: `key refresh` asks the publisher what is left of them."""
-    if not note.isprintable() or len(note) > _MOST_NOTE:
-        raise UsageError(f"--note has at most {_MOST_NOTE} printable characters.")
+    byhand.note(note)
     if key == passphrase == "-":
         raise UsageError("Standard input holds either the key or the passphrase; give @FILE for one of them.")
-    wanted = _wanted(key, product)
+    wanted = keyfiles.wanted(_text(key), product)
     with desk.desk() as at:
         sealer = unlocked(at, passphrase)
         added = at.vamt.keys.add(at.person, wanted, sealer, publisher=publisher, notes=note)
@@ -81,31 +78,6 @@ def add(
         + (f"\nand {len(added) - _MOST_WRONG} more" if len(added) > _MOST_WRONG else "")
         + "\nNext: volact vamt key refresh",
     )
-
-
-def _wanted(given: str, product: str) -> list[Wanted]:
-    """The keys that were given.
-
-    Raises:
-        Refused: why one is none, or `keys-malformed` with the lines of a list that are wrong.
-    """
-    text = _text(given)
-    if not product and not keyfiles.is_table(text):
-        raise UsageError("Nothing says what the key is for.", "Say it: --product ID.")
-    found, wrong = keyfiles.read(text, product)
-    if not found and not wrong:
-        raise UsageError("There is no key in it.", "Give a key, - or @FILE.")
-    if wrong and len(text.splitlines()) == 1:
-        raise Refused(wrong[0].refusal)
-    if wrong:
-        said = "; ".join(
-            f"line {one.line}: {one.refusal.code}" + (f", {one.refusal.detail}" if one.refusal.detail else "")
-            for one in wrong[:_MOST_WRONG]
-        ).rstrip(".")
-        more = f"; and {len(wrong) - _MOST_WRONG} more" if len(wrong) > _MOST_WRONG else ""
-        lines = [{"line": one.line, "code": one.refusal.code, "detail": one.refusal.detail} for one in wrong]
-        raise Refused(Refusal("keys-malformed", f"{said}{more}.", (("lines", lines),)))
-    return found
 
 
 def _text(given: str) -> str:
@@ -139,7 +111,7 @@ def list_(*, json: Json = False) -> None:
         found = at.vamt.keys.list(at.person)
     commands.show(
         Console(json=json),
-        [_key_json(one) for one in found],
+        [keyreporting.key(one) for one in found],
         [_row(one) for one in found],
         _COLUMNS,
         "No key is kept. Add one: volact vamt key add --product ID -",
@@ -150,7 +122,7 @@ def list_(*, json: Json = False) -> None:
 def show(label: _Label, /, *, json: Json = False) -> None:
     """Show what is known of a key; the key itself is never shown."""
     with desk.desk() as at:
-        told = _key_json(at.vamt.keys.show(at.person, label))
+        told = keyreporting.key(at.vamt.keys.show(at.person, label))
     lines = [[name, str(value)] for name, value in told.items() if value not in (None, "")]
     Console(json=json).answer(told, table(lines, ("what", "is")))
 
@@ -171,6 +143,8 @@ def refresh(*labels: _Label, passphrase: Passphrase = None, json: Json = False) 
 
     Each key is proved by a signature and not sent. What the publisher signs is kept with its date.
     """
+    from volact import calls  # noqa: PLC0415 - TLS is for who calls
+
     console = Console(json=json)
     with desk.desk() as at:
         done = at.vamt.keys.refresh(
@@ -178,7 +152,7 @@ def refresh(*labels: _Label, passphrase: Passphrase = None, json: Json = False) 
         )
     commands.show(
         console,
-        [{**_key_json(one.key), "refused": one.refusal.document() if one.refusal else None} for one in done],
+        [keyreporting.refreshed(one) for one in done],
         [(*_row(one.key)[:-1], one.refusal.code if one.refusal else "asked now") for one in done],
         _COLUMNS,
         "No key is kept. Add one: volact vamt key add --product ID -",
@@ -212,10 +186,7 @@ def _telling(console: Console) -> Callable[[int, int], None]:
 @app.command
 def recommend(
     *machines: Names,
-    where: Where = "",
-    group: Group = "",
-    view: ViewName = "",
-    all_: All = False,
+    narrowed: Narrowed = ANY,
     product: Annotated[str, Parameter(help="Only for this product.")] = "",
     json: Json = False,
 ) -> int:
@@ -223,7 +194,7 @@ def recommend(
 
     Counts are those that the publisher signed last: `key refresh` asks anew.
     """
-    chosen = desk.selection(machines, where, group, view, every=all_)
+    chosen = narrowed.selection(machines)
     with desk.desk() as at:
         found = at.vamt.keys.recommend(at.person, chosen, product)
     rows = [
@@ -239,7 +210,7 @@ def recommend(
     remarks += "".join(f"\n{one.product}: no machine needs a key" for one in found if not one.need)
     prose = table([[str(cell) for cell in row] for row in rows], _PLAN) if rows else ""
     Console(json=json).answer(
-        [_plan_json(one) for one in found],
+        [keyreporting.plan(one) for one in found],
         (prose + "\n" + remarks).strip() or "No product of a known publisher is on these machines.",
     )
     return REFUSED if any(one.plan.missing for one in found) else DONE
@@ -250,45 +221,6 @@ _PLAN = ("product", "machines", "key", "kind", "for", "left before")
 
 def _left(remaining: int | None) -> str:
     return "not known: volact vamt key refresh" if remaining is None else str(remaining)
-
-
-def _plan_json(one: Recommended) -> dict[str, Any]:
-    return {
-        "publisher": one.pub,
-        "product": one.product,
-        "selected": one.selected,
-        "need": one.need,
-        "missing": one.plan.missing,
-        "keys": [
-            {
-                "label": part.key.label,
-                "key": part.key.thumbprint,
-                "kind": part.key.kind,
-                "machines": part.machines,
-                "remaining": part.key.remaining,
-                "assured": part.assured,
-            }
-            for part in one.plan.parts
-        ],
-    }
-
-
-def _key_json(one: Key) -> dict[str, Any]:
-    return {
-        "label": one.label,
-        "key": one.thumbprint,
-        "publisher": one.pub,
-        "kind": one.kind,
-        "product": one.product,
-        "bought": one.bought,
-        "activated": one.activated,
-        "remaining": one.remaining,
-        "as_of": None if one.as_of is None else commands.when(one.as_of),
-        "blocked": one.blocked or None,
-        "note": one.notes or None,
-        "added": commands.when(one.added),
-        "by": one.who,
-    }
 
 
 def _row(one: Key) -> tuple[object, ...]:

@@ -10,7 +10,7 @@ import csv
 from typing import TYPE_CHECKING, NamedTuple
 
 from volact.protocol import ids, keys
-from volact.protocol.problems import Refusal
+from volact.protocol.problems import Refusal, Refused, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +22,8 @@ MOST = 4 * 1024 * 1024
 _MARK = "\ufeff"
 _KEY, _PRODUCT = "key", "product"
 _HOST_KEY = "kms-host"
+_MOST_WRONG = 20
+"""Wrong lines that the sentence of a refusal names; all of them are in its members."""
 
 
 class Wanted(NamedTuple):
@@ -51,6 +53,31 @@ def read(text: str, product: str) -> tuple[list[Wanted], list[Wrong]]:
     return found, wrong
 
 
+def wanted(text: str, product: str) -> list[Wanted]:
+    """The keys of a text, which is one key or a list; all of them or none.
+
+    Raises:
+        UsageError: if there is none, or nothing says what they are for.
+        Refused: why one is none, or `keys-malformed` with the lines of a list that are wrong.
+    """
+    if not product and not is_table(text):
+        raise UsageError("Nothing says what the key is for.", "Say it: --product ID.")
+    found, wrong = read(text, product)
+    if not found and not wrong:
+        raise UsageError("There is no key in it.", "Give a key, - or @FILE.")
+    if wrong and len(text.splitlines()) == 1:
+        raise Refused(wrong[0].refusal)
+    if wrong:
+        said = "; ".join(
+            f"line {one.line}: {one.refusal.code}" + (f", {one.refusal.detail}" if one.refusal.detail else "")
+            for one in wrong[:_MOST_WRONG]
+        ).rstrip(".")
+        more = f"; and {len(wrong) - _MOST_WRONG} more" if len(wrong) > _MOST_WRONG else ""
+        lines = [{"line": one.line, "code": one.refusal.code, "detail": one.refusal.detail} for one in wrong]
+        raise Refused(Refusal("keys-malformed", f"{said}{more}.", (("lines", lines),)))
+    return found
+
+
 def is_table(text: str) -> bool:
     """Whether a list is one with named columns, which may say what each key is for."""
     return _KEY in _head(text.removeprefix(_MARK).splitlines())
@@ -64,7 +91,7 @@ def check_kind(key: ProductKey) -> Refusal | None:
 
 
 def _head(lines: Sequence[str]) -> list[str]:
-    return [one.strip().lower() for one in lines[0].split(",")] if lines else []
+    return [one.strip().lower() for one in _cells(lines[0])] if lines else []
 
 
 def _lines(text: str) -> Iterator[tuple[int, str, str]]:

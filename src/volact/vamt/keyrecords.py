@@ -9,13 +9,15 @@ import sqlalchemy as sa
 
 from volact.protocol import status
 from volact.vamt import receipts, schema
+from volact.vamt.store import in_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from sqlalchemy import Connection
 
-_AT_ONCE = 500
+_MANY = 5000
+"""Machines of which it is faster to look at all that there are."""
 
 
 class Key(NamedTuple):
@@ -29,12 +31,12 @@ class Key(NamedTuple):
         label: its last group, the only one that is shown.
         kind: ``mak`` or ``retail``.
         sealed: the key itself, sealed under `record`.
+        who: who added it.
+        added: when, seconds UTC.
+        notes: what a person noted.
         bought, activated, remaining: as the publisher signed last; None if that was never asked.
         as_of: when it signed that, seconds UTC.
         blocked: ``all`` or ``new`` if the publisher's status list names it, ``refused`` if its authority said so.
-        notes: what a person noted.
-        who: who added it.
-        added: when, seconds UTC.
     """
 
     number: int
@@ -44,14 +46,14 @@ class Key(NamedTuple):
     label: str
     kind: str
     sealed: str
-    bought: int | None
-    activated: int | None
-    remaining: int | None
-    as_of: int | None
-    blocked: str
-    notes: str
     who: str
     added: int
+    notes: str = ""
+    bought: int | None = None
+    activated: int | None = None
+    remaining: int | None = None
+    as_of: int | None = None
+    blocked: str = ""
 
     @property
     def record(self) -> str:
@@ -67,16 +69,21 @@ def record(pub: str, thumbprint: str) -> str:
 _COLUMNS = [
     schema.key.c[name]
     for name in (
-        "id", "pub", "prd", "thumbprint", "label", "kind", "sealed", "bought", "activated", "remaining", "as_of",
-        "blocked", "notes", "who", "added",
+        "id", "pub", "prd", "thumbprint", "label", "kind", "sealed", "who", "added", "notes", "bought", "activated",
+        "remaining", "as_of", "blocked",
     )
 ]  # fmt: skip
 
 
-def keys(tx: Connection) -> list[Key]:
-    """All keys, by label."""
+def keys(tx: Connection, names: Iterable[str] | None = None) -> list[Key]:
+    """All keys, or those that have one of these labels or thumbprints, by label."""
     table = schema.key
-    rows = tx.execute(sa.select(*_COLUMNS).order_by(table.c.label, table.c.thumbprint)).all()
+    query = sa.select(*_COLUMNS).order_by(table.c.label, table.c.thumbprint)
+    if names is None:
+        rows = list(tx.execute(query))
+    else:
+        said = [table.c.label.in_(part) | table.c.thumbprint.in_(part) for part in in_parts(names)]
+        rows = list(dict.fromkeys(row for one in said for row in tx.execute(query.where(one))))
     lists = {pub: receipts.status_list(tx, pub) for pub in {row.pub for row in rows}}
     found = []
     for row in rows:
@@ -86,18 +93,26 @@ def keys(tx: Connection) -> list[Key]:
     return found
 
 
-def add(tx: Connection, key: Key) -> None:
-    """Write a new key; its number is not looked at."""
-    values = {**key._asdict(), "prd": key.product}
-    del values["number"], values["product"]
-    tx.execute(sa.insert(schema.key).values(values))
+def is_any(tx: Connection) -> bool:
+    """Whether any key is kept."""
+    return tx.execute(sa.select(schema.key.c.id).limit(1)).first() is not None
+
+
+def add(tx: Connection, new: Iterable[Key]) -> None:
+    """Write new keys; their numbers are not looked at."""
+    rows = [{**one._asdict(), "prd": one.product} for one in new]
+    for row in rows:
+        del row["number"], row["product"]
+    if rows:
+        tx.execute(sa.insert(schema.key), rows)
 
 
 def change(tx: Connection, pub: str, thumbprint: str, product: str, notes: str) -> None:
-    """Write what a person says of a key."""
+    """Write what a person says of a key; no note leaves the one that is there."""
     table = schema.key
     same = (table.c.pub == pub) & (table.c.thumbprint == thumbprint)
-    tx.execute(sa.update(table).where(same).values({"prd": product, "notes": notes}))
+    values = {"prd": product} | ({"notes": notes} if notes else {})
+    tx.execute(sa.update(table).where(same).values(values))
 
 
 def remove(tx: Connection, numbers: Iterable[int]) -> int:
@@ -121,38 +136,20 @@ def set_blocked(tx: Connection, number: int) -> None:
     tx.execute(sa.update(schema.key).where(schema.key.c.id == number).values(blocked="refused"))
 
 
-class Installation(NamedTuple):
-    """A product on a machine: whether it has a permanent activation there."""
-
-    machine: int
-    pub: str
-    prd: str
-    activated: bool
-
-
-def installations(tx: Connection, machines: Iterable[int]) -> list[Installation]:
-    """The products on machines, by the machines' numbers."""
-    table, wanted = schema.installed, sorted(set(machines))
-    found = []
-    for at in range(0, len(wanted), _AT_ONCE):
-        rows = tx.execute(
-            sa.select(table.c.machine, table.c.pub, table.c.prd, table.c.state, table.c.channel).where(
-                table.c.machine.in_(wanted[at : at + _AT_ONCE])
-            )
-        )
-        found += [
-            Installation(row.machine, row.pub, row.prd, row.state == 1 and row.channel in ("mak", "retail"))
-            for row in rows
-        ]
-    return found
+def activated(tx: Connection, machines: Collection[int]) -> set[tuple[int, str, str]]:
+    """The products that have a permanent activation on machines: machine, publisher, product."""
+    table = schema.installed
+    query = sa.select(table.c.machine, table.c.pub, table.c.prd).where(permanent(table))
+    if len(machines) > _MANY:
+        rows = tx.execute(query).all()
+        return {(machine, pub, prd) for machine, pub, prd in rows if machine in machines}
+    return {
+        (machine, pub, prd)
+        for part in in_parts(machines)
+        for machine, pub, prd in tx.execute(query.where(table.c.machine.in_(part)))
+    }
 
 
-def systems(tx: Connection, machines: Iterable[int]) -> dict[int, str]:
-    """The operating systems of machines, by the machines' numbers."""
-    table, wanted, found = schema.machine, sorted(set(machines)), {}
-    for at in range(0, len(wanted), _AT_ONCE):
-        rows = tx.execute(
-            sa.select(table.c.id, table.c.system).where(table.c.id.in_(wanted[at : at + _AT_ONCE]))
-        )
-        found.update({row.id: row.system for row in rows})
-    return found
+def permanent(installed: sa.Table) -> sa.ColumnElement[bool]:
+    """Whether what is installed is activated for good."""
+    return (installed.c.state == 1) & installed.c.channel.in_(("mak", "retail"))

@@ -8,13 +8,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from volact.protocol import documents, ids, jws, policy, trust
 from volact.protocol import keys as product_keys
 from volact.protocol.problems import BrokenData, DocumentRefused, Refusal, Refused, Unreachable, UsageError
 from volact.signing import Signer
-from volact.vamt import cil, keyrecords, recommending, selecting
+from volact.vamt import actionrecords, cil, keyrecords, recommending, selecting
 from volact.vamt import store as sql
 from volact.vamt.acquiring import MOST_AT_ONCE, Acquiring, answers
 from volact.vamt.keyfiles import check_kind
@@ -22,7 +23,7 @@ from volact.vamt.publishers import roots_of
 from volact.vamt.recommending import Candidate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from typing import Any
 
     from sqlalchemy import Connection
@@ -108,8 +109,7 @@ class Keys:
         with self._office.acting(person, "change-keys", what) as deed, self._office.store.writing() as tx:
             sql.lock(tx)
             pubs = {product: publisher_of(tx, product, publisher) for product in what["products"]}
-            held = {(one.pub, one.thumbprint): one for one in keyrecords.keys(tx)}
-            found = [self._put(tx, person, one, sealer, (pubs, held, notes)) for one in wanted]
+            found = self._put(tx, person, [(one, pubs[one.product]) for one in wanted], sealer, notes)
             deed.rows = len(found)
         return found
 
@@ -117,41 +117,34 @@ class Keys:
         self,
         tx: Connection,
         person: Person,
-        wanted: Wanted,
+        wanted: Sequence[tuple[Wanted, str]],
         sealer: Sealer,
-        known: tuple[Mapping[str, str], dict[tuple[str, str], Key], str],
-    ) -> Added:
-        """Keep one key; `known` are the products' publishers, the keys that are kept (which it joins), and a note."""
-        (publishers, held, notes), key = known, wanted.key
-        refusal = check_kind(key)
-        if refusal:
-            raise Refused(refusal)
-        pub = publishers[wanted.product]
-        thumbprint = Signer(key.private_key(pub)).kid
-        before = held.get((pub, thumbprint))
-        if before:
-            made = before._replace(product=wanted.product, notes=notes or before.notes)
-            keyrecords.change(tx, pub, thumbprint, made.product, made.notes)
-        else:
-            sealed = sealer.seal(keyrecords.record(pub, thumbprint), key.symbols.encode("ascii"))
-            unknown = (None, None, None, None, "")
-            now = self._office.clock.now()
-            made = keyrecords.Key(
-                0,
-                pub,
-                wanted.product,
-                thumbprint,
-                key.label,
-                key.kind,
-                sealed,
-                *unknown,
-                notes,
-                person.name,
-                now,
-            )
-            keyrecords.add(tx, made)
-        held[pub, thumbprint] = made
-        return Added(key.label, thumbprint, key.kind, wanted.product, before is None)
+        notes: str,
+    ) -> list[Added]:
+        """Keep keys, each for a product of its publisher."""
+        now = self._office.clock.now()
+        named_so = [(one, pub, Signer(one.key.private_key(pub)).kid) for one, pub in wanted]
+        there = {
+            (one.pub, one.thumbprint)
+            for one in keyrecords.keys(tx, [thumbprint for *_, thumbprint in named_so])
+        }
+        new: dict[tuple[str, str], Key] = {}
+        found = []
+        for (key, product), pub, thumbprint in named_so:
+            refusal = check_kind(key)
+            if refusal:
+                raise Refused(refusal)
+            same = pub, thumbprint
+            found.append(Added(key.label, thumbprint, key.kind, product, same not in there | new.keys()))
+            if same in there:
+                keyrecords.change(tx, pub, thumbprint, product, notes)
+            else:
+                sealed = sealer.seal(keyrecords.record(pub, thumbprint), key.symbols.encode("ascii"))
+                new[same] = keyrecords.Key(
+                    0, pub, product, thumbprint, key.label, key.kind, sealed, person.name, now, notes
+                )
+        keyrecords.add(tx, new.values())
+        return found
 
     def show(self, person: Person, name: str) -> Key:
         """The key of that label or thumbprint.
@@ -200,7 +193,10 @@ class Keys:
             with self._office.store.reading() as tx:
                 wanted = named(tx, names) if names else keyrecords.keys(tx)
                 publishers = {one.pub: one for one in sql.publishers(tx)}
-            sealer = unlock() if wanted else None
+            if not wanted:
+                deed.rows = 0
+                return []
+            sealer = unlock()
             refusals: dict[int, Refusal | None] = {}
             for pub in dict.fromkeys(one.pub for one in wanted):
                 asked = [one for one in wanted if one.pub == pub]
@@ -213,14 +209,14 @@ class Keys:
                 "" if deed.rows == len(wanted) else f"{len(wanted) - deed.rows} keys: nothing learned"
             )
             with self._office.store.reading() as tx:
-                known = {one.number: one for one in keyrecords.keys(tx)}
+                known = {one.number: one for one in keyrecords.keys(tx, [one.thumbprint for one in wanted])}
         return [Refreshed(known.get(one.number, one), refusals[one.number]) for one in wanted]
 
     def _ask_publisher(
         self,
         publisher: sql.Publisher,
         wanted: Sequence[Key],
-        sealer: Sealer | None,
+        sealer: Sealer,
         connect: Callable[[str, Sequence[str]], Authority],
     ) -> Iterable[Mapping[int, Refusal | None]]:
         """Why nothing was learned of keys, by number, batch by batch as it is known."""
@@ -246,7 +242,7 @@ class Keys:
             yield {one.number: error.refusal for one in left}
 
     def _ask(
-        self, authority: Authority, batch: Sequence[Key], roots: Roots, sealer: Sealer | None
+        self, authority: Authority, batch: Sequence[Key], roots: Roots, sealer: Sealer
     ) -> dict[int, Refusal | None]:
         outcomes: dict[int, Refusal | None] = {}
         proofs: list[tuple[Key, str, Document]] = []
@@ -299,19 +295,18 @@ class Keys:
         self._office.look(person)
         with self._office.store.reading() as tx:
             targets = selecting.select(tx, selection, self._office.clock.now())
-            wanted = {(one.number, one.pub, one.prd) for one in targets}
-            there = keyrecords.installations(tx, {one.number for one in targets})
             known = {one.pub for one in sql.publishers(tx)}
-            candidates = [candidate(one) for one in keyrecords.keys(tx)]
-        there = [one for one in there if one[:3] in wanted and one.pub in known and product in ("", one.prd)]
-        found = []
-        for pub, prd in sorted({(one.pub, one.prd) for one in there}):
-            here = [one for one in there if (one.pub, one.prd) == (pub, prd)]
-            need = sum(not one.activated for one in here)
-            found.append(
-                Recommended(pub, prd, len(here), need, recommending.plan(candidates, pub, prd, need))
-            )
-        return found
+            there = [one for one in targets if one.pub in known and product in ("", one.prd)]
+            activated = keyrecords.activated(tx, {one.number for one in there})
+            needy = {one.number for one in there if (one.number, one.pub, one.prd) not in activated}
+            candidates = left(tx, keyrecords.keys(tx), needy)
+        selected = Counter((one.pub, one.prd) for one in there)
+        done = Counter((one.pub, one.prd) for one in there if (one.number, one.pub, one.prd) in activated)
+        return [
+            Recommended(pub, prd, count, need, recommending.plan(candidates, pub, prd, need))
+            for (pub, prd), count in sorted(selected.items())
+            for need in [count - done[pub, prd]]
+        ]
 
     def list(self, person: Person) -> list[Key]:
         """The keys, by label."""
@@ -332,7 +327,9 @@ def publisher_of(tx: Connection, product: str, publisher: str = "") -> str:
     """
     named_so = [one.pub for one in sql.publishers(tx) if publisher in ("", one.pub, one.name)]
     if not named_so:
-        raise Refused(Refusal("publisher-unknown", f"{publisher[:80]!r}."))
+        raise Refused(
+            Refusal("publisher-unknown", f"{publisher[:80]!r}." if publisher else "None is known yet.")
+        )
     found = [one.pub for one in sql.products(tx) if one.prd == product and one.pub in named_so]
     if not found:
         file = "its product file was not added: volact vamt publisher add FILE --root ROOT"
@@ -365,7 +362,7 @@ def named(tx: Connection, names: Sequence[str]) -> list[Key]:
         UsageError: if a name is neither, or several keys have a label.
     """
     check_names(names)
-    held, found = keyrecords.keys(tx), dict[int, "Key"]()
+    held, found = keyrecords.keys(tx, {*names, *map(str.upper, names)}), dict[int, "Key"]()
     for name in names:
         fitting = [one for one in held if one.label == name.upper() or one.thumbprint == name]
         if not fitting:
@@ -379,13 +376,13 @@ def named(tx: Connection, names: Sequence[str]) -> list[Key]:
     return list(found.values())
 
 
-def opened(key: Key, sealer: Sealer | None) -> ProductKey:
+def opened(key: Key, sealer: Sealer) -> ProductKey:
     """The key itself: for proving a question, or for a machine's standard input, and for nothing else (M8).
 
     Raises:
         BrokenData: if it is damaged, or was sealed with another key.
     """
-    text = sealer.open(key.record, key.sealed).decode("ascii") if sealer else ""
+    text = sealer.open(key.record, key.sealed).decode("ascii")
     found = product_keys.read(text)
     if isinstance(found, Refusal):
         raise BrokenData(f"What is sealed as key {key.label} is no key.")
@@ -397,6 +394,17 @@ def candidate(key: Key) -> Candidate:
     return Candidate(
         key.thumbprint, key.label, key.kind, key.pub, key.product, key.remaining, bool(key.blocked)
     )
+
+
+def left(tx: Connection, keys: Sequence[Key], machines: Collection[int]) -> list[Candidate]:
+    """Keys as they are chosen by for `machines`: what others have of them, or are to get, is not to be had."""
+    taken = actionrecords.spoken_for(tx, keys, machines)
+    return [
+        one._replace(
+            remaining=None if one.remaining is None else max(0, one.remaining - taken[one.thumbprint])
+        )
+        for one in map(candidate, keys)
+    ]
 
 
 def _kept(tx: Connection, key: Key, proof: Document, answer: dict[str, Any], roots: Roots) -> Refusal | None:

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 from volact import commands
 from volact.commands import Json  # noqa: TC001 - as above
-from volact.console import Console, secret_argument
+from volact.console import Console, credential_argument, refuse_exposed, secret_argument
 from volact.protocol.problems import Refusal, Refused, UsageError
 from volact.vamt import desk, sealing
 from volact.vamt.collecting.targets import COMMAND, SSH_PORT, Jump, Login
@@ -58,7 +58,10 @@ def set_(
     agent: Annotated[bool, Parameter(help=f"Ask the SSH agent at {_AGENT}.")] = False,
     ca: Annotated[Path | None, Parameter(help="WinRM: the CA of the machines' certificates (PEM).")] = None,
     plain: Annotated[
-        bool, Parameter(help="WinRM: without TLS; messages are encrypted all the same.")
+        bool,
+        Parameter(
+            help="UNSAFE: WinRM without TLS. Messages are encrypted, but whose machine it is nobody proves."
+        ),
     ] = False,
     jump: Annotated[str, Parameter(help="Reach the machines through this one: [USER@]HOST[:PORT].")] = "",
     jump_host_key: Annotated[str, Parameter(help="Its host key: @FILE, or 'ssh-ed25519 AAAA...'.")] = "",
@@ -69,9 +72,9 @@ def set_(
     """Set as whom the machines of a group are asked."""
     found = Login(
         user=user,
-        password=_secret(password, "--password"),
-        key=_text(key),
-        passphrase=_secret(key_passphrase, "--key-passphrase"),
+        password=credential_argument(password, "--password"),
+        key=_private(key),
+        passphrase=credential_argument(key_passphrase, "--key-passphrase"),
         key_file=str(key_file.absolute()) if key_file else "",
         certificate=_text(certificate).strip(),
         agent=_agent() if agent else "",
@@ -130,31 +133,46 @@ def seal(
     passphrase: Annotated[
         str | None,
         Parameter(
-            help="The passphrase, at least 8 characters: @FILE or - (standard input).",
+            help="The passphrase, at least 8 characters: @FILE or - (standard input); with --change the present one.",
             allow_leading_hyphen=True,
         ),
     ] = None,
     keyring: Annotated[bool, Parameter(help="Let the system's keyring keep the seal's key instead.")] = False,
+    change: Annotated[
+        bool, Parameter(help="Seal by another passphrase, or by the keyring, from now on.")
+    ] = False,
+    new_passphrase: Annotated[
+        str | None,
+        Parameter(
+            help="With --change, the new one: @FILE or -; else it is asked for.", allow_leading_hyphen=True
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Make the seal under which VAMT keeps passwords, private keys and product keys."""
-    if keyring and passphrase is not None:
-        raise UsageError("Give either --passphrase or --keyring.")
+    """Make the seal under which VAMT keeps passwords, private keys and product keys; or change what opens it."""
+    if new_passphrase is not None and not change:
+        raise UsageError("--new-passphrase goes with --change.")
+    if keyring and (new_passphrase if change else passphrase) is not None:
+        raise UsageError(f"Give either {'--new-passphrase' if change else '--passphrase'} or --keyring.")
+    kind = "keyring" if keyring else "passphrase"
     with desk.desk() as at:
-        if sealing.is_set_up(at.opened.folder):
-            raise Refused(Refusal("already-exists", "VAMT has a seal."))
-        words = None if keyring else sealing.passphrase_argument(passphrase, at.opened.environ)
-        with at.vamt.office.acting(
-            at.person, "change-credentials", {"seal": "keyring" if keyring else "passphrase"}
-        ):
-            sealing.set_up(at.opened.folder, words)
+        folder, environ = at.opened.folder, at.opened.environ
+        if change:
+            sealer = unlocked(at, passphrase)
+            words = None if keyring else sealing.new_passphrase(new_passphrase, {})
+            with at.vamt.office.acting(at.person, "change-credentials", {"seal": kind, "change": True}):
+                sealing.change(folder, sealer, words)
+        else:
+            if sealing.is_set_up(folder):
+                raise Refused(Refusal("already-exists", "VAMT has a seal; --change changes what opens it."))
+            words = None if keyring else sealing.new_passphrase(passphrase, environ)
+            with at.vamt.office.acting(at.person, "change-credentials", {"seal": kind}):
+                sealing.set_up(folder, words)
     kept = (
         "the system's keyring" if keyring else "the passphrase; without it nothing that is sealed can be used"
     )
-    Console(json=json).answer(
-        {"seal": "keyring" if keyring else "passphrase"},
-        f"sealed by {kept}\nNext: volact vamt login set --help",
-    )
+    more = "" if change else "\nNext: volact vamt login set --help"
+    Console(json=json).answer({"seal": kind}, f"sealed by {kept}{more}")
 
 
 def unlocked(at: Desk, passphrase: str | None) -> Sealer:
@@ -167,12 +185,10 @@ def unlocked(at: Desk, passphrase: str | None) -> Sealer:
     return sealing.unlock(at.opened.folder, lambda: sealing.passphrase_argument(passphrase, environ))
 
 
-def _secret(text: str, option: str) -> str:
-    if text and text != "-" and not text.startswith("@"):
-        raise UsageError(
-            f"{option} takes no secret itself.", f"Give {option} @FILE, or - for standard input."
-        )
-    return secret_argument(text) if text else ""
+def _private(path: Path | None) -> str:
+    if path is not None:
+        refuse_exposed(str(path))
+    return _text(path)
 
 
 def _text(path: Path | None) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
@@ -10,7 +12,7 @@ from volact.protocol.problems import Refusal, Refused
 from volact.vamt import groups, schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from sqlalchemy import Connection
 
@@ -92,23 +94,83 @@ def _all(tx: Connection) -> list[Known]:
     return [Known(row.grp, Kept(row.kind, row.account, row.options, row.sealed), row.made) for row in rows]
 
 
+def with_login(tx: Connection) -> set[str]:
+    """The groups that have a login of their own; the empty name stands for all other machines."""
+    return {*tx.execute(sa.select(schema.credential.c.grp)).scalars()}
+
+
 def guarded(tx: Connection, machines: Iterable[int]) -> dict[int, list[str]]:
     """The groups that have a login, of those that machines are in, by their numbers: who is in one is told its secret."""
-    have = {*tx.execute(sa.select(schema.credential.c.grp)).scalars()}
+    have = with_login(tx)
     return {
         number: [name for name in names if name in have]
         for number, names in groups.of_machines(tx, machines).items()
     }
 
 
-def opened(tx: Connection, unlock: Callable[[], Sealer]) -> Mapping[str, Login]:
-    """The logins by group, with their secrets; `unlock` is called only if one has any.
+class Opened(Mapping[str, "Login"]):
+    """The logins by group, each opened when it is first used: the seal is asked for only if a sealed one is (T28)."""
+
+    def __init__(
+        self, known: Iterable[Known], unlock: Callable[[], Sealer], more: Mapping[str, Login] = {}
+    ) -> None:
+        """These; `unlock` is called at most once; `more` are open ones of groups that have none."""
+        self._known = {one.group: one.kept for one in known}
+        self._unlock = cache(unlock)
+        self._more = more
+        self._login = cache(self._opened)
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the groups, whether theirs can be opened or not."""
+        return iter({**self._more, **self._known})
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len({**self._more, **self._known})
+
+    def __contains__(self, group: object) -> bool:
+        """Whether a group has one; nothing is opened for that."""
+        return group in self._known or group in self._more
+
+    def __getitem__(self, group: str) -> Login:
+        """A group's login.
+
+        Raises:
+            KeyError: if it has none.
+            VolactError: what `unlock` raises, or `BrokenData` if it is damaged.
+        """
+        return self._login(group)
+
+    def unlock_for(self, groups: Iterable[str]) -> None:
+        """Open the seal if one of these groups' logins is sealed: before anything is begun, and outside a transaction.
+
+        Raises:
+            VolactError: what `unlock` raises.
+        """
+        if any(one in self._known and self._known[one].sealed for one in groups):
+            self._unlock()
+
+    def _opened(self, group: str) -> Login:
+        if group not in self._known:
+            return self._more[group]
+        from volact.vamt import credentials  # noqa: PLC0415 - as above
+
+        kept = self._known[group]
+        return credentials.login(_RECORD + group, kept, self._unlock() if kept.sealed else None)
+
+
+def kept(tx: Connection) -> list[Known]:
+    """The logins as they are kept, by group."""
+    return _all(tx)
+
+
+def unlock_for(logins: Collection[str], groups: Iterable[str]) -> None:
+    """See to it, before anybody is asked, that the seal is open if the login of one of these groups is sealed.
+
+    Other `logins` than `Opened` are open already.
 
     Raises:
-        VolactError: what `unlock` raises, or `BrokenData` if one is damaged.
+        VolactError: if it cannot be opened.
     """
-    from volact.vamt import credentials  # noqa: PLC0415 - as above
-
-    known = _all(tx)
-    sealer = unlock() if any(credentials.is_sealed(one.kept) for one in known) else None
-    return {one.group: credentials.login(_RECORD + one.group, one.kept, sealer) for one in known}
+    if isinstance(logins, Opened):
+        logins.unlock_for(groups)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -11,15 +10,10 @@ from volact import commands
 from volact.commands import WHOLE, Json
 from volact.console import Console, secret_argument, table
 from volact.protocol.problems import UsageError
-from volact.vamt import desk, reporting, searching
-from volact.vamt.desk import All, Group, Names, ViewName, Where  # noqa: TC001 - cyclopts reads the annotations
-from volact.vamt.discovering import names
-from volact.vamt.inventory import HAND, Sighting
+from volact.vamt import byhand, desk, reporting, searching
+from volact.vamt.desk import ANY, Group, Names, Narrowed, ViewName, Where
 
 app = commands.group("machine", "Machines: what was found, and what is known of each.")
-_TRANSPORTS = ("ssh", "winrm", "local")
-_MOST_PORT = 65535
-_MOST_NOTE = 1000
 
 
 @app.command
@@ -37,31 +31,11 @@ def add(
     json: Json = False,
 ) -> None:
     """Add a machine by hand, or tell more of one that is known."""
-    sighting = _by_hand(name, address, port, transport)
-    if not note.isprintable() or len(note) > _MOST_NOTE:
-        raise UsageError(f"--note has at most {_MOST_NOTE} printable characters.")
+    sighting = byhand.sighting(name, address, port, transport)
+    byhand.note(note)
     with desk.desk() as at:
         mid, is_new = at.vamt.machines.add(at.person, sighting._replace(group=group), note)
     Console(json=json).answer({"id": mid, "new": is_new}, f"{mid}: {'added' if is_new else 'known already'}")
-
-
-def _by_hand(name: str, addresses: tuple[str, ...], port: int | None, transport: str) -> Sighting:
-    found = [names.address(one) for one in addresses]
-    if None in found:
-        raise UsageError(f"{names.shown(addresses[found.index(None)])} is no address of a machine.")
-    by_name, by_address = names.host(name), names.address(name)
-    if by_name is None and by_address is None:
-        raise UsageError(
-            f"{names.shown(name)} is no name or address of a machine.",
-            "Give web1, web1.example.com or 192.0.2.1.",
-        )
-    if port is not None and not 0 < port <= _MOST_PORT:
-        raise UsageError(f"--port is 1 to {_MOST_PORT}.")
-    if transport and transport not in _TRANSPORTS:
-        raise UsageError(f"--transport is one of {', '.join(_TRANSPORTS)}.")
-    known = tuple(one for one in (by_address, *found) if one)
-    host = by_name or names.Host("")
-    return Sighting(HAND, host.name, host.domain, known, port, transport)
 
 
 @app.command(name="list")
@@ -143,11 +117,23 @@ def trust(
     host_key: Annotated[
         tuple[str, ...],
         Parameter(help="Its SSH host key: 'ssh-ed25519 AAAA...' or @FILE; may be given several times."),
-    ],
+    ] = (),
+    fingerprint: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="Its key's fingerprint, SHA256:...; the key is pinned once it is shown. Also several."
+        ),
+    ] = (),
     json: Json = False,
 ) -> None:
-    """Pin a machine's SSH host keys, in place of those that sources said: compare them with the machine's own first."""
-    keys = tuple(_host_key(secret_argument(one) if one.startswith("@") else one) for one in host_key)
+    """Pin a machine's SSH host keys, in place of those that sources said: compare them with the machine's own first.
+
+    `collect --json` says the key and fingerprint that a machine shows; the machine's console says its own.
+    """
+    if not host_key and not fingerprint:
+        raise UsageError("Nothing is to be pinned.", "Give --host-key or --fingerprint.")
+    keys = tuple(byhand.host_key(secret_argument(one) if one.startswith("@") else one) for one in host_key)
+    keys += tuple(map(byhand.fingerprint, fingerprint))
     with desk.desk() as at:
         mid = at.vamt.machines.trust(at.person, name, keys)
     Console(json=json).answer(
@@ -155,33 +141,16 @@ def trust(
     )
 
 
-def _host_key(text: str) -> str:
-    """A host key as known_hosts and ``ssh-keyscan`` write it, without a comment."""
-    kind, _, rest = text.strip().partition(" ")
-    data = rest.split(" ", 1)[0]
-    if not re.fullmatch(r"[a-z0-9@.-]{1,60}", kind) or not re.fullmatch(
-        r"[A-Za-z0-9+/]{40,16000}={0,2}", data
-    ):
-        raise UsageError(
-            f"{names.shown(text)} is no SSH host key.", "Give it as /etc/ssh/ssh_host_ed25519_key.pub has it."
-        )
-    return f"{kind} {data}"
-
-
 @app.command
 def note(
     *machines: Names,
     text: Annotated[str, Parameter(help="What to remember; empty: nothing any more.")],
-    where: Where = "",
-    group: Group = "",
-    view: ViewName = "",
-    all_: All = False,
+    narrowed: Narrowed = ANY,
     json: Json = False,
 ) -> None:
     """Note something about machines, in place of what was noted before."""
-    if not text.isprintable() or len(text) > _MOST_NOTE:
-        raise UsageError(f"--text has at most {_MOST_NOTE} printable characters.")
-    chosen = desk.selection(machines, where, group, view, every=all_)
+    byhand.note(text, "--text")
+    chosen = narrowed.selection(machines)
     with desk.desk() as at:
         count = at.vamt.machines.note(at.person, chosen, text)
     Console(json=json).answer({"machines": count}, f"noted at {count} machines")
@@ -190,14 +159,11 @@ def note(
 @app.command
 def remove(
     *machines: Names,
-    where: Where = "",
-    group: Group = "",
-    view: ViewName = "",
-    all_: All = False,
+    narrowed: Narrowed = ANY,
     json: Json = False,
 ) -> None:
     """Remove machines with all that is known of them; the log keeps what was done to them."""
-    chosen = desk.selection(machines, where, group, view, every=all_)
+    chosen = narrowed.selection(machines)
     with desk.desk() as at:
         count = at.vamt.machines.remove(at.person, chosen)
     Console(json=json).answer({"removed": count}, f"removed {count} machines")

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from volact.protocol import ids
 from volact.protocol.problems import Refusal, Refused
-from volact.vamt import groups, records, searching, selecting
+from volact.vamt import groups, logins, records, searching, selecting
 from volact.vamt import store as sql
 from volact.vamt.estate import Estate
+from volact.vamt.people import GIVE_LOGIN, TRUST_HOST_KEYS, may
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from sqlalchemy import Connection
 
     from volact.vamt.acting import Office
     from volact.vamt.inventory import Machine, Sighting
@@ -86,22 +89,24 @@ class Machines:
     def take_sightings(
         self,
         person: Person,
-        sightings: Iterable[Sighting],
+        sightings: Iterable[Sighting | None],
         *,
         source: str = "",
         tell: Callable[[int], None] | None = None,
     ) -> Taken:
         """Take in what a source says; each machine is found once, whichever way (V1).
 
-        What came before the source failed or was stopped is kept. `tell` is told how many were taken in so far.
+        What came before the source failed or was stopped is kept; and what came before a None of it, which says that
+        nothing more has come yet, before the source is asked on. `tell` is told how many were taken in so far.
 
         Raises:
-            Refused: `role-insufficient`.
+            Refused: `role-insufficient`; also, unless the person is a key administrator, at the first batch that says a
+                host key, or puts a machine into a group that has a login and in which it was not (T28, T29).
         """
         taking = _Taking()
         with self._office.acting(person, "discover", {"source": source}) as deed:
             for batch in _batches(sightings):
-                self._take(batch, taking)
+                self._take(person, batch, taking)
                 deed.rows = taking.sightings
                 if tell:
                     tell(taking.sightings)
@@ -113,12 +118,12 @@ class Machines:
         """Add a machine by hand, or tell more of a known one; its id, and whether it is new.
 
         Raises:
-            Refused: `role-insufficient`, or `machine-unknown` if the name may be any of several.
+            Refused: `role-insufficient`, as for `take_sightings`, or `machine-unknown` if the name may be any of several.
         """
         said = {"name": sighting.name, "domain": sighting.domain, "addresses": sighting.addresses}
         taking = _Taking()
         with self._office.acting(person, "change-machines", {"add": said}) as deed:
-            self._take([sighting], taking)
+            self._take(person, [sighting], taking)
             if taking.dropped:
                 raise Refused(
                     Refusal("machine-unknown", "The name or address is several machines': say its domain.")
@@ -130,22 +135,29 @@ class Machines:
                     records.set_notes(tx, records.numbers(tx, [mid]).values(), notes)
         return mid, bool(taking.new)
 
-    def _take(self, batch: Sequence[Sighting], taking: _Taking) -> None:
+    def _take(self, person: Person, batch: Sequence[Sighting], taking: _Taking) -> None:
         """Take in a batch, in one transaction."""
+        if any(one.host_keys for one in batch):
+            self._office.check(person, TRUST_HOST_KEYS)
         now = self._office.clock.now()
         with self._office.store.writing() as tx:
             sql.lock(tx)
             loaded = records.load(tx, records.about(tx, batch))
-            estate = Estate(loaded.values(), self.new_id)
+            estate = Estate(loaded.values(), self.new_id, _guarded(tx, person, loaded))
             placed = [(estate.see(one, now), one.group) for one in batch]
             known = records.save(tx, estate, {one.mid: number for number, one in loaded.items()})
             members: dict[str, set[int]] = {}
-            for mid, group in placed:
-                if mid and group:
+            alike = groups.alike(tx) if any(group for _, group in placed) else {}
+            for mid, said in placed:
+                if mid and said:
+                    group = alike.setdefault(said.lower(), said)
                     members.setdefault(group, set()).add(known[estate.gone.get(mid, mid)])
+            have_login = logins.with_login(tx) if members else set()
             for group, numbers in members.items():
                 found = groups.number(tx, group)
-                groups.add(tx, groups.create(tx, group, "", now) if found is None else found, numbers)
+                added = groups.add(tx, groups.create(tx, group, "", now) if found is None else found, numbers)
+                if added and group in have_login:
+                    self._office.check(person, GIVE_LOGIN)
         there = {one.mid for one in loaded.values()}
         taking.add([mid for mid, _ in placed], there, estate.gone)
 
@@ -184,27 +196,28 @@ class Machines:
         self._office.look(person)
         with self._office.store.reading() as tx:
             (number,) = selecting.named_machines(tx, [name])
-            code, detail, tried = records.outcome(tx, number)
-            return Shown(
-                records.load(tx, [number])[number],
-                records.products(tx, number),
-                groups.of_machines(tx, [number])[number],
-                records.notes(tx, number),
-                code,
-                detail,
-                tried,
-            )
+            return _shown(tx, number)
 
-    def trust(self, person: Person, name: str, host_keys: Sequence[str]) -> str:
+    def trust(
+        self,
+        person: Person,
+        name: str,
+        host_keys: Sequence[str],
+        check: Callable[[Shown], None] | None = None,
+    ) -> str:
         """Pin a machine's host keys, in place of all that sources said; its id (T29).
+
+        A fingerprint, as `inventory.fingerprint` has it, is a pin, too: the key that has it takes its place once shown.
 
         Raises:
             Refused: `machine-unknown`.
         """
         what = {"trust": name, "host_keys": list(host_keys)}
-        with self._office.acting(person, "change-machines", what) as deed:
+        with self._office.acting(person, TRUST_HOST_KEYS, what) as deed:
             with self._office.store.writing() as tx:
+                sql.lock(tx)
                 (number,) = selecting.named_machines(tx, [name])
+                _check(tx, [number], check)
                 one = records.load(tx, [number])[number]
                 estate = Estate([one], self.new_id)
                 estate.trust(one.mid, tuple(host_keys), self._office.clock.now())
@@ -212,33 +225,92 @@ class Machines:
             deed.rows = 1
         return one.mid
 
+    def revoke_keys(self, person: Person, host_keys: Sequence[str], source: str = "") -> int:
+        """Take host keys off every machine, whoever vouched for them, and never believe them there again; how many (T29).
+
+        Nothing is logged if there are none.
+
+        Raises:
+            Refused: `role-insufficient`.
+        """
+        if not host_keys:
+            return 0
+        with self._office.acting(
+            person, TRUST_HOST_KEYS, {"revoke": list(host_keys), "source": source}
+        ) as deed:
+            now = self._office.clock.now()
+            with self._office.store.writing() as tx:
+                sql.lock(tx)
+                loaded = records.load(tx, records.with_host_keys(tx, host_keys))
+                estate = Estate(loaded.values(), self.new_id)
+                for one in host_keys:
+                    estate.revoke(one, now)
+                records.save(tx, estate, {one.mid: number for number, one in loaded.items()})
+            deed.rows = len(estate.changed)
+        return len(estate.changed)
+
     # --- changing -------------------------------------------------------------------------------------------------
 
-    def remove(self, person: Person, selection: Selection) -> int:
+    def remove(
+        self, person: Person, selection: Selection, check: Callable[[Shown], None] | None = None
+    ) -> int:
         """Remove machines with all that is known of them; how many. What was done to them stays in the log.
 
         Raises:
-            Refused: `selection-empty`, `machine-unknown`.
+            Refused: `selection-empty`, `machine-unknown`, or what `check` says of a machine as it is.
         """
         with self._office.acting(person, "change-machines", {"remove": selection.said()}) as deed:
             with self._office.store.writing() as tx:
                 sql.lock(tx)
-                targets = selecting.select(tx, selection, self._office.clock.now())
-                deed.rows = records.remove(tx, {one.number for one in targets})
+                numbers = {one.number for one in selecting.select(tx, selection, self._office.clock.now())}
+                _check(tx, numbers, check)
+                deed.rows = records.remove(tx, numbers)
             return deed.rows
 
-    def note(self, person: Person, selection: Selection, text: str) -> int:
+    def note(
+        self, person: Person, selection: Selection, text: str, check: Callable[[Shown], None] | None = None
+    ) -> int:
         """Note something about machines, in place of what was noted before; how many they are.
 
         Raises:
-            Refused: `selection-empty`, `machine-unknown`.
+            Refused: `selection-empty`, `machine-unknown`, or what `check` says of a machine as it is.
         """
         with self._office.acting(person, "change-machines", {"note": selection.said()}) as deed:
             with self._office.store.writing() as tx:
+                sql.lock(tx)
                 numbers = {one.number for one in selecting.select(tx, selection, self._office.clock.now())}
+                _check(tx, numbers, check)
                 records.set_notes(tx, numbers, text)
                 deed.rows = len(numbers)
             return deed.rows
+
+
+def _guarded(tx: Connection, person: Person, loaded: Mapping[int, Machine]) -> dict[str, list[str]]:
+    """The groups with a login that rows are in, by id: who may not give a machine a login unites no rows into one."""
+    if may(person.role, GIVE_LOGIN):
+        return {}
+    guarded = logins.guarded(tx, loaded)
+    return {one.mid: guarded[number] for number, one in loaded.items()}
+
+
+def _shown(tx: Connection, number: int) -> Shown:
+    code, detail, tried = records.outcome(tx, number)
+    return Shown(
+        records.load(tx, [number])[number],
+        records.products(tx, number),
+        groups.of_machines(tx, [number])[number],
+        records.notes(tx, number),
+        code,
+        detail,
+        tried,
+    )
+
+
+def _check(tx: Connection, numbers: Iterable[int], check: Callable[[Shown], None] | None) -> None:
+    """Let whoever changes machines see them as they are, in the transaction that changes them."""
+    if check:
+        for number in numbers:
+            check(_shown(tx, number))
 
 
 class _Taking:
@@ -259,16 +331,19 @@ class _Taking:
         self.new = {mid for mid in self.new | (mids - there) if mid not in gone}
 
 
-def _batches(sightings: Iterable[Sighting]) -> Iterator[list[Sighting]]:
-    """What comes, in batches; if the source fails, first what it said until then."""
+def _batches(sightings: Iterable[Sighting | None]) -> Iterator[list[Sighting]]:
+    """What comes, in batches; if the source waits or fails, first what it said until then."""
     batch: list[Sighting] = []
     try:
         for one in sightings:
-            batch.append(one)
-            if len(batch) == BATCH:
+            if one is not None:
+                batch.append(one)
+            if batch and (one is None or len(batch) == BATCH):
                 yield batch
                 batch = []
-    except (Exception, KeyboardInterrupt):
+    except GeneratorExit:
+        raise
+    except BaseException:  # Ctrl-C, too
         if batch:
             yield batch
         raise

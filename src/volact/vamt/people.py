@@ -1,8 +1,10 @@
 """Who may do what (V6). Pure.
 
 - A viewer sees; an operator also acts on machines; a key administrator also holds keys, credentials, publishers and
-  people. Each may what the one before may.
+  people, and alone spends keys on machines and takes them back. Each may what the one before may.
 - An auditor sees everything, the log included, and changes nothing.
+- Whose host key is believed, and which machines are told a group's password, is a key administrator's to say: an operator
+  who could would hold the password (T28, T29).
 - What is not in the table, nobody may.
 """
 
@@ -18,18 +20,21 @@ ROLES = (VIEWER, OPERATOR, KEY_ADMINISTRATOR, AUDITOR)
 _RANK = {VIEWER: 0, OPERATOR: 1, KEY_ADMINISTRATOR: 2}
 
 LOOK, LOOK_AT_LOG = "look", "look-at-log"
-_AUDITORS = frozenset((LOOK, LOOK_AT_LOG))
+TRUST_HOST_KEYS, GIVE_LOGIN = "trust-host-keys", "give-login"
+"""Saying whose host keys are believed; putting machines into a group that has a login."""
+EXPORT_TABLE = "export-table"
+"""What may be looked at, as a file: it changes nothing, and is in the log, for it carries everything away at once."""
+_AUDITORS = frozenset((LOOK, LOOK_AT_LOG, EXPORT_TABLE))
 
 LEAST: Mapping[str, str] = {
     LOOK: VIEWER,
+    EXPORT_TABLE: VIEWER,
     "save-view": VIEWER,
     "discover": OPERATOR,
     "collect": OPERATOR,
     "change-machines": OPERATOR,
     "change-groups": OPERATOR,
-    "install-key": OPERATOR,
     "activate": OPERATOR,
-    "deactivate": OPERATOR,
     "set-host": OPERATOR,
     "refresh-keys": OPERATOR,
     "export": OPERATOR,
@@ -38,6 +43,11 @@ LEAST: Mapping[str, str] = {
     "apply": OPERATOR,
     "schedule": OPERATOR,
     LOOK_AT_LOG: KEY_ADMINISTRATOR,
+    "install-key": KEY_ADMINISTRATOR,
+    "remove-key": KEY_ADMINISTRATOR,
+    "deactivate": KEY_ADMINISTRATOR,
+    TRUST_HOST_KEYS: KEY_ADMINISTRATOR,
+    GIVE_LOGIN: KEY_ADMINISTRATOR,
     "change-keys": KEY_ADMINISTRATOR,
     "change-credentials": KEY_ADMINISTRATOR,
     "change-publishers": KEY_ADMINISTRATOR,

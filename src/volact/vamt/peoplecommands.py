@@ -1,7 +1,8 @@
-"""``volact vamt user`` and ``volact vamt log`` (V6)."""
+"""``volact vamt user``, ``volact vamt token`` and ``volact vamt log`` (V6)."""
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -9,10 +10,12 @@ from cyclopts import Parameter
 from volact import commands
 from volact.commands import WHOLE, Json
 from volact.console import Console, since_argument
-from volact.vamt import desk, people, reporting
+from volact.vamt import access, desk, people, reporting
 
 app = commands.group("user", "People who use VAMT's API and pages, and their roles.")
+tokens = commands.group("token", "Tokens with which people call VAMT's API.")
 _Name = Annotated[str, Parameter(name="NAME", allow_leading_hyphen=True)]
+Days = Annotated[int, WHOLE, Parameter(help=f"For how many days it is good; by default {access.TOKEN_DAYS}.")]
 
 
 @app.command
@@ -28,7 +31,7 @@ def add(
         is_new = at.vamt.access.put(at.person, name, role)
     Console(json=json).answer(
         {"user": name, "role": role, "new": is_new},
-        f"{name} is {role}" + (f"\nNext: volact vamt user token {name}" if is_new else ""),
+        f"{name} is {role}" + (f"\nNext: volact vamt user token {shlex.quote(name)}" if is_new else ""),
     )
 
 
@@ -63,6 +66,7 @@ def token(
     /,
     *,
     label: Annotated[str, Parameter(help="What the token is for.")] = "",
+    days: Days = access.TOKEN_DAYS,
     revoke: Annotated[bool, Parameter(help="Make none: let none of their tokens be good any more.")] = False,
     json: Json = False,
 ) -> None:
@@ -73,9 +77,72 @@ def token(
             count = at.vamt.access.revoke_tokens(at.person, name)
             console.answer({"user": name, "revoked": count}, f"{name}: {count} tokens are good no more")
             return
-        made = at.vamt.access.make_token(at.person, name, label)
+        made = at.vamt.access.make_token(at.person, name, label, days=days)
     console.answer({"user": name, "token": made}, made)
     console.remark("Keep it where nobody else reads it: it is not shown again.")
+
+
+# --- tokens -------------------------------------------------------------------------------------------------------
+
+
+@tokens.command(name="add")
+def token_add(
+    name: _Name,
+    /,
+    *,
+    role: Annotated[
+        str,
+        Parameter(help=f"Add the person with this role, if there is none yet: {', '.join(people.ROLES)}."),
+    ] = "",
+    days: Days = access.TOKEN_DAYS,
+    label: Annotated[str, Parameter(help="What the token is for.")] = "",
+    json: Json = False,
+) -> None:
+    """Make a token with which a person calls the API; it is shown once."""
+    console = Console(json=json)
+    with desk.desk() as at:
+        made = at.vamt.access.admit(at.person, name, role, label, days=days)
+        told = next(
+            reporting.token(one)
+            for one in at.vamt.access.tokens(at.person)
+            if one.digest == access.digest_of(made)
+        )
+    console.answer({**told, "token": made}, made)
+    console.remark(
+        f"Keep it where nobody else reads it: it is not shown again. Good until {told['expires']}."
+    )
+
+
+@tokens.command(name="list")
+def token_list(*, json: Json = False) -> None:
+    """List the tokens, without what makes them some; by when they are good no more."""
+    with desk.desk() as at:
+        told = [reporting.token(one) for one in at.vamt.access.tokens(at.person)]
+    commands.show(
+        Console(json=json),
+        told,
+        [
+            (one["id"], one["user"], one["label"] or "", one["made"], one["used"] or "never", one["expires"])
+            for one in told
+        ],
+        ("token", "user", "label", "made", "used", "good until"),
+        "There are no tokens. Make one: volact vamt token add NAME --role viewer",
+    )
+
+
+@tokens.command(name="revoke")
+def token_revoke(
+    token: Annotated[
+        str, Parameter(name="TOKEN", help="Its id, as `token list` shows it.", allow_leading_hyphen=True)
+    ],
+    /,
+    *,
+    json: Json = False,
+) -> None:
+    """Let one token be good no more."""
+    with desk.desk() as at:
+        told = reporting.token(at.vamt.access.revoke(at.person, token))
+    Console(json=json).answer(told, f"{told['id']} of {told['user']} is good no more")
 
 
 def log(

@@ -25,13 +25,14 @@ class Known(NamedTuple):
 
 
 class Token(NamedTuple):
-    """A token as it is kept: whose, what it is for, when it was made and last used."""
+    """A token as it is kept: whose, what it is for, when it was made, last used, and is good no more (None: never)."""
 
     digest: str
     person: str
     label: str
     made: int
     used: int | None
+    expires: int | None
 
 
 class Entry(NamedTuple):
@@ -91,20 +92,34 @@ def add_token(tx: Connection, found: Token) -> None:
     tx.execute(sa.insert(schema.token).values(found._asdict()))
 
 
+def tokens(tx: Connection) -> list[Token]:
+    """All tokens, by person and age."""
+    table = schema.token
+    rows = tx.execute(sa.select(table).order_by(table.c.person, table.c.made, table.c.digest))
+    return [Token(row.digest, row.person, row.label, row.made, row.used, row.expires) for row in rows]
+
+
+def remove_token(tx: Connection, digest: str) -> None:
+    """Let one token be good no more."""
+    tx.execute(sa.delete(schema.token).where(schema.token.c.digest == digest))
+
+
 def revoke_tokens(tx: Connection, name: str) -> int:
     """Let no token of a person be good any more; how many there were."""
     return tx.execute(sa.delete(schema.token).where(schema.token.c.person == name)).rowcount
 
 
-def by_token(tx: Connection, digest: str) -> tuple[str, str, int | None] | None:
-    """The person whose token has this digest: name, role, and when it was last used."""
+def by_token(tx: Connection, digest: str) -> tuple[str, Token] | None:
+    """The token with this digest, and the role of its person now."""
     person, token = schema.person, schema.token
     row = tx.execute(
-        sa.select(person.c.name, person.c.role, token.c.used)
+        sa.select(person.c.role, token)
         .join(token, token.c.person == person.c.name)
         .where(token.c.digest == digest)
     ).one_or_none()
-    return (row.name, row.role, row.used) if row else None
+    if row is None:
+        return None
+    return row.role, Token(row.digest, row.person, row.label, row.made, row.used, row.expires)
 
 
 def used(tx: Connection, digest: str, at: int) -> None:

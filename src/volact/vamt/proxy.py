@@ -15,7 +15,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from volact.protocol import ids, machine
+from volact.protocol import ids, jws, machine
 from volact.protocol.problems import DocumentRefused, Refusal, Refused
 from volact.vamt import cil, receipts, records, selecting
 from volact.vamt import store as sql
@@ -425,7 +425,7 @@ def outcomes(tx: Connection, rows: Sequence[Item]) -> list[Outcome]:
     return [
         Outcome(
             one.row,
-            named.get(one.mid, one.mid),
+            named.get(one.mid) or one.mid or asker(one),
             one.prd,
             one.op,
             labels.get(one.key, one.key),
@@ -434,6 +434,11 @@ def outcomes(tx: Connection, rows: Sequence[Item]) -> list[Outcome]:
         )
         for one in rows
     ]
+
+
+def asker(one: Item) -> str:
+    """Who signed the request of a row of ours: a CMID, or a host's id; nobody, if it is a question about a key."""
+    return jws.split(one.request["token"]).kid if "token" in one.request else ""
 
 
 def _refusal(one: Item) -> Refusal | None:

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from volact import calls, commands
+from volact import commands
 from volact.commands import WHOLE, Json
 from volact.console import DONE, REFUSED, Console
 from volact.files import PRIVATE, make_folder
 from volact.protocol import ids
 from volact.protocol.problems import UsageError
-from volact.vamt import cil, cilxml, desk, intake, proxymachines, proxyshow, receipts
+from volact.vamt import cil, desk, importing, proxymachines, proxyshow, receipts
 from volact.vamt.collectcommands import limits_of, logins_of
 from volact.vamt.desk import All, Group, ViewName, Where  # noqa: TC001 - cyclopts reads the annotations
 from volact.vamt.logincommands import Passphrase  # noqa: TC001 - cyclopts reads the annotations
 from volact.vamt.proxyshow import ListId  # noqa: TC001 - cyclopts reads the annotations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from volact.vamt.desk import Desk
+    from volact.vamt.importing import Imported
 
 _STEP = 10_000
-_PIECE = 1 << 16
-_MOST_STATUS = calls.MAX_ANSWER
-_STATUS = b'"token"'
 # --- import -----------------------------------------------------------------------------------------------------
 
 
@@ -45,94 +40,49 @@ def import_(
     Twice is once. Of a damaged list only what the publisher signed counts. Names in a list count if its writer is pinned.
     """
     console = Console(json=json)
-    try:
-        with file.open("rb") as opened, desk.desk() as at:
-            first = opened.read(cil.PIECE)
-            opened.seek(0)
-            if first.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-                return _import_xml(console, at, opened, file)
-            if b'"chain"' in first.partition(b"\n")[0] and _STATUS in first:
-                return _import_status(console, at, opened.read(_MOST_STATUS + 1))
-            return _import_list(console, at, opened, file)
-    except OSError as error:
-        raise commands.not_readable(file, error) from None
 
-
-def _import_xml(console: Console, at: Desk, opened: BinaryIO, file: Path) -> int:
-    def pieces() -> Iterable[bytes]:
-        return iter(lambda: opened.read(_PIECE), b"")
-
-    for _ in cilxml.read(pieces()):
-        pass  # the whole file first: nothing of a malformed one is taken in
-    opened.seek(0)
-    taken = at.vamt.machines.take_sightings(
-        at.person, cilxml.read(pieces()), source=f"cil-xml {file.name[:200]}"
-    )
-    console.answer(
-        {"kind": "cil-xml", **taken._asdict()},
-        f"{taken.machines} machines, {taken.new} of them new\nNext: volact vamt collect",
-    )
-    return DONE
-
-
-def _import_status(console: Console, at: Desk, data: bytes) -> int:
-    pub, version = at.vamt.acquiring.take_status(at.person, data)
-    console.answer(
-        {"kind": "status-list", "publisher": pub, "version": version},
-        f"status list {version} of publisher {pub}",
-    )
-    return DONE
-
-
-def _import_list(console: Console, at: Desk, opened: BinaryIO, file: Path) -> int:
     def tell(done: int, of: int) -> None:
         if done % _STEP < cil.MAX_ROWS // 1000 and of > _STEP and done >= _STEP:
             console.remark(f"{done} of {of} rows")
 
-    taken = at.vamt.intake.import_(at.person, opened, tell)
-    machines = None
-    trusted = taken.writer is not None and taken.writer.trusted
-    if trusted and not taken.damage and taken.ref is None:
-        found = intake.sightings(opened)
-        machines = at.vamt.machines.take_sightings(at.person, found, source=f"cil {file.name[:200]}").machines
-    counts: dict[str, int] = {}
-    for one in taken.outcomes:
-        counts[one.state] = counts.get(one.state, 0) + 1
-    said = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no row"
+    try:
+        with file.open("rb") as opened, desk.desk() as at:
+            done = importing.take_in(at.vamt, at.person, opened, file.name, tell)
+    except OSError as error:
+        raise commands.not_readable(file, error) from None
+    console.answer(done.told(), _imported(file, done))
+    return REFUSED if done.is_dropped else DONE
+
+
+def _imported(file: Path, done: Imported) -> str:
+    """What a file came to, for people."""
+    if done.found:
+        return f"{done.found.machines} machines, {done.found.new} of them new\nNext: volact vamt collect"
+    if done.status:
+        return f"status list {done.status[1]} of publisher {done.status[0]}"
+    taken = done.taken
+    if taken is None:
+        return ""
+    said = ", ".join(f"{count} {state}" for state, count in sorted(done.counts().items())) or "no row"
     lines = [f"{file}: {said}"]
     if taken.damage:
         lines.append(f"The list is damaged: {taken.damage}. Only what the publisher signed was taken.")
-    if taken.writer is not None and not trusted:
+    if taken.writer is not None and not taken.writer.trusted and taken.ref is None:
         lines.append(
             f"Its writer is not known here: {taken.writer.fp}. Compare it with what `init` said there; then\n"
             f"  volact vamt trust {taken.writer.fp}"
         )
     if taken.older:
         lines.append("A later list of the same writer was taken in before.")
-    next_step = "volact vamt acquire" if taken.ref is None else "volact vamt apply"
     prose = "\n".join(lines) + proxyshow.prose(
         [one for one in taken.outcomes if one.refusal or one.state == "open"], "to look at"
     )
-    writer = taken.writer
-    console.answer(
-        {
-            "kind": "questions" if taken.ref is None else "answers",
-            "list": taken.lid or None,
-            "answers": taken.ref,
-            "publisher": taken.pub or None,
-            "writer": {"fingerprint": writer.fp, "name": writer.name, "trusted": writer.trusted}
-            if writer
-            else None,
-            "again": taken.again,
-            "older": taken.older,
-            "damage": taken.damage or None,
-            "counts": counts,
-            "machines": machines,
-            "outcomes": proxyshow.outcomes_json(taken.outcomes),
-        },
-        f"{prose}\nNext: {next_step} {taken.ref or taken.lid}".rstrip(),
+    if taken.ref is None:
+        return f"{prose}\nNext: volact vamt acquire {taken.lid}".rstrip()
+    is_to_apply = any(
+        one.state == receipts.ANSWERED and one.op not in ("return", "remaining") for one in taken.outcomes
     )
-    return REFUSED if taken.outcomes and set(counts) <= {intake.DROPPED} else DONE
+    return prose + (f"\nNext: volact vamt apply {taken.ref}" if is_to_apply else "")
 
 
 # --- acquire, apply ---------------------------------------------------------------------------------------------
@@ -143,6 +93,8 @@ def acquire(lid: ListId = "", /, *, json: Json = False) -> int:
 
     What is answered is kept at once: after an interruption or a top-up of the key the same command goes on.
     """
+    from volact import calls  # noqa: PLC0415 - TLS is for who calls
+
     console = Console(json=json)
     with desk.desk() as at:
         wanted = proxyshow.list_id(at, lid, receipts.IN)
@@ -161,7 +113,7 @@ def acquire(lid: ListId = "", /, *, json: Json = False) -> int:
             "list": wanted, "answered": done.answered, "before": done.before, "left": len(left),
             "status_list": missing.document() if missing else None, "outcomes": proxyshow.outcomes_json(done.outcomes),
         },
-        f"{done.answered} rows were answered, {done.before} had been before, {len(left)} have no answer"
+        f"{done.answered} answered now, {done.before} before, {len(left)} without an answer"
         + proxyshow.prose(left, "without an answer")
         + f"\nNext: volact vamt export FILE.cil --answers {wanted}",
     )  # fmt: skip
@@ -176,9 +128,16 @@ def apply(
         bool,
         Parameter(help="Instead of a list: activate selected machines again from confirmations kept here."),
     ] = False,
+    status_list: Annotated[
+        bool,
+        Parameter(help="Instead of a list: tell selected machines what the publisher's status list says."),
+    ] = False,
     machine: Annotated[
         tuple[str, ...],
-        Parameter(help="With --kept: a machine; may be given several times.", allow_leading_hyphen=True),
+        Parameter(
+            help="With --kept or --status-list: a machine; may be given several times.",
+            allow_leading_hyphen=True,
+        ),
     ] = (),
     where: Where = "",
     group: Group = "",
@@ -195,14 +154,14 @@ def apply(
     """MAK Proxy Activate: bring the confirmations that came back to their machines.
 
     A confirmation fits a machine by product and hardware. With --kept nothing is counted and the publisher is not asked:
-    that is for machines that were rebuilt on the same hardware.
+    that is for machines that were rebuilt on the same hardware. With --status-list they learn what is blocked or returned.
     """
     console = Console(json=json)
     chosen = desk.selection(machine, where, group, view, every=all_)
-    if kept == bool(lid) and lid:
-        raise UsageError("Give a list, or --kept and a selection.")
-    if any(chosen) and not kept:
-        raise UsageError("A selection goes with --kept; a list brings its own rows.")
+    if kept + status_list + bool(lid) > 1:
+        raise UsageError("Give a list, or --kept or --status-list and a selection.")
+    if any(chosen) and not kept and not status_list:
+        raise UsageError("A selection goes with --kept or --status-list; a list brings its own rows.")
     if into is not None:
         make_folder(into)
     with desk.desk() as at:
@@ -213,18 +172,23 @@ def apply(
             bring = proxymachines.filer(partial(_write_into, into))
         if kept:
             done = at.vamt.applying.reactivate(at.person, chosen, bring)
+        elif status_list:
+            done = at.vamt.applying.bring_list(at.person, chosen, bring)
         else:
             done = at.vamt.applying.apply(
                 at.person, proxyshow.list_id(at, lid, receipts.OUT), bring, again=again
             )
     failed = [one for one in done if one.refusal]
+    good = len(done) - len(failed)
+    what = "applied" if into is None else f"written into {into}"
     console.answer(
         {
-            "applied": len(done) - len(failed),
+            "applied": good if into is None else 0,
             "failed": len(failed),
             "outcomes": proxyshow.outcomes_json(done),
+            "written": 0 if into is None else good,
         },
-        f"{len(done) - len(failed)} applied, {len(failed)} failed" + proxyshow.prose(failed, "failed"),
+        f"{good} {what}, {len(failed)} failed" + proxyshow.prose(failed, "failed"),
     )
     return REFUSED if failed and len(failed) == len(done) else DONE
 
@@ -260,15 +224,7 @@ def trust(
             found = at.vamt.proxy.writers(at.person)
     commands.show(
         console,
-        [
-            {
-                "fingerprint": one.fp,
-                "name": one.name or None,
-                "trusted": one.trusted,
-                "met": commands.when(one.met),
-            }
-            for one in found
-        ],
+        [proxyshow.writer_json(one) for one in found],
         [
             (one.fp, one.name, "pinned" if one.trusted else "not pinned", commands.when(one.met))
             for one in found
@@ -307,15 +263,7 @@ def receipt(lid: ListId = "", /, *, json: Json = False) -> None:
     """Show what became of each row of a list: which machine, which key, when, and through whom."""
     with desk.desk() as at:
         found, rows = at.vamt.proxy.receipt(at.person, proxyshow.list_id(at, lid, receipts.OUT, receipts.IN))
-    told = [
-        {
-            **proxyshow.outcomes_json([said])[0],
-            "cmid": None if said.machine != item.mid else item.mid,
-            "time": None if item.at is None else commands.when(item.at),
-            "who": item.who,
-        }
-        for item, said in rows
-    ]
+    told = proxyshow.receipt_json(rows)
     head = ("machine", "product", "what", "key", "state", "why", "time", "who")
     cells = [
         (*proxyshow.cells(said), "" if item.at is None else commands.when(item.at), item.who)

@@ -1,4 +1,6 @@
-"""Fetches requests from machines and brings confirmations to them, hundreds at once (P1): `slmgr /dti` and `/atp` there.
+"""Fetches requests from machines, and brings them confirmations and status lists, hundreds at once (P1, M5).
+
+There it is `slmgr /dti` and `/atp`, and `volact client status-list`.
 
 The bundle goes on standard input, and what a machine says is read as anybody's: the caller verifies it. One that fails
 holds up none of the others.
@@ -12,11 +14,10 @@ import threading
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from volact.protocol import jws
-from volact.protocol.problems import DocumentRefused, Refusal, VolactError
-from volact.vamt.applying import Applied, Work
-from volact.vamt.collecting.answers import first_line
-from volact.vamt.collecting.targets import SLMGR
+from volact.protocol.problems import Refusal, VolactError
+from volact.vamt.applying import STATUS_LIST, Applied, Work
+from volact.vamt.collecting import answers
+from volact.vamt.collecting.targets import SLMGR, VOLACT
 from volact.vamt.discovering.atonce import each
 from volact.vamt.proxy import Said
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from volact.vamt.applying import Apply
     from volact.vamt.collecting.collector import Asking
-    from volact.vamt.collecting.targets import Limits, Login, Ran, Target
+    from volact.vamt.collecting.targets import Limits, Login, Target
     from volact.vamt.proxy import Ask
     from volact.vamt.searching import Target as Row
 
@@ -35,8 +36,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
-_NOT_FOUND = (126, 127)
+_HOW = {
+    "activate": (SLMGR, ("/atp", "-", "--role", "client", "--json")),
+    STATUS_LIST: (VOLACT, ("client", "status-list", "-", "--json")),
+}
+"""How a machine takes what is brought to it: a program of volact's and its words."""
 _MOST_NAME = 150
+_ENDINGS = {STATUS_LIST: "status"}
 
 
 def asker(targets: Targets, logins: Mapping[str, Login], limits: Limits) -> Ask:
@@ -62,11 +68,10 @@ def applier(targets: Targets, logins: Mapping[str, Login], limits: Limits) -> Ap
         reached = targets([one.mid for one in works if one.mid])
 
         async def one_of(asking: Asking, work: Work) -> Applied:
-            if work.op != "activate":
-                detail = "It is a KMS host's: write it to a file with --into, then there `volact kmshost activate --response-file`."
-                return Applied(work, Refusal("machine-unknown", detail))
-            words = ("/atp", "-", "--role", "client", "--json")
-            answer = await _run(asking, reached.get(work.mid), words, jws.write_json(dict(work.bundle)))
+            if work.op not in _HOW:
+                return Applied(work, Refusal("host-by-hand", "Write it to a file with --into."))
+            program, words = _HOW[work.op]
+            answer = await _run(asking, reached.get(work.mid), words, work.data(), program)
             return Applied(work, answer if isinstance(answer, Refusal) else None)
 
         yield from _all(works, one_of, logins, limits)
@@ -75,41 +80,21 @@ def applier(targets: Targets, logins: Mapping[str, Login], limits: Limits) -> Ap
 
 
 async def _run(
-    asking: Asking, target: Target | None, words: Sequence[str], stdin: bytes = b""
+    asking: Asking, target: Target | None, words: Sequence[str], stdin: bytes = b"", program: str = SLMGR
 ) -> dict[str, Any] | Refusal:
-    """What a machine's slmgr answers, as JSON; or why it did not, in its own words if it has some."""
+    """What a machine's slmgr (or volact) answers, as JSON; or why it did not, in its own words if it has some."""
     if target is None:
         return Refusal(
             "machine-unknown",
             "No machine here is known to have asked for it; write it to a file with --into.",
         )
     try:
-        ran = await asking.run(target, words, stdin, program=SLMGR)
+        ran = await asking.run(target, words, stdin, program=program)
     except VolactError as error:
         return error.refusal
     except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this one alone or comes out where answers are taken
         return Refusal("answer-nonsense", f"Reading it failed: {type(error).__name__}.")
-    return _answer(ran)
-
-
-def _answer(ran: Ran) -> dict[str, Any] | Refusal:
-    said = first_line(ran.err) or first_line(ran.out)
-    if ran.exit in _NOT_FOUND:
-        return Refusal("client-missing", said)
-    try:
-        members = jws.read_json(ran.out)
-    except DocumentRefused as error:
-        if ran.exit:
-            return Refusal("client-failed", f"Exit code {ran.exit}: {said or 'nothing was said'}")
-        return Refusal(
-            "answer-nonsense", f"{error.refusal.detail}; it begins: {first_line(ran.out) or '(nothing)'}"
-        )
-    if ran.exit:
-        code, title = members.get("code"), members.get("title")
-        if isinstance(code, str) and isinstance(title, str):
-            return Refusal.received(code, str(members.get("detail", "")), title)
-        return Refusal("client-failed", f"Exit code {ran.exit}: {said or 'nothing was said'}")
-    return members
+    return answers.of_command(ran)
 
 
 def _request(members: Mapping[str, Any], prd: str) -> Mapping[str, Any] | Refusal:
@@ -174,13 +159,13 @@ def filer(write: Callable[[str, bytes], None]) -> Apply:
     def apply(works: Sequence[Work]) -> Iterator[Applied]:
         taken: dict[str, int] = {}
         for work in works:
-            said = f"{work.name or work.op}-{work.prd}"
+            said = f"{work.name or work.op}-{work.prd or work.op}"
             name = "".join(one if one.isalnum() or one in ".-_" else "_" for one in said)[:_MOST_NAME].lstrip(
                 ".-"
             )
             taken[name] = taken.get(name, 0) + 1
             number = f"-{taken[name]}" if taken[name] > 1 else ""
-            write(f"{name}{number}.json", jws.write_json(dict(work.bundle)))
-            yield Applied(work, None)
+            write(f"{name}{number}.{_ENDINGS.get(work.op, 'json')}", work.data())
+            yield Applied(work, None, handed=True)
 
     return apply

@@ -13,7 +13,7 @@ from volact.vamt import records
 from volact.vamt.selecting import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from volact.vamt import receipts
     from volact.vamt.collecting.targets import Target
@@ -93,6 +93,29 @@ def prose(found: Sequence[Outcome], what: str) -> str:
         return ""
     more = f"\n{len(found) - _SAID} more; --json has all" if len(found) > _SAID else ""
     return f"\n\n{len(found)} {what}:\n" + table([cells(one) for one in found[:_SAID]], _COLUMNS) + more
+
+
+def receipt_json(rows: Iterable[tuple[receipts.Item, Outcome]]) -> list[dict[str, Any]]:
+    """What became of each row of a list: which machine, which key, when, and through whom, as JSON."""
+    return [
+        {
+            **outcomes_json([said])[0],
+            "cmid": None if said.machine != item.mid else item.mid,
+            "time": None if item.at is None else commands.when(item.at),
+            "who": item.who,
+        }
+        for item, said in rows
+    ]
+
+
+def writer_json(one: receipts.Writer) -> dict[str, Any]:
+    """A VAMT whose lists were met, as JSON."""
+    return {
+        "fingerprint": one.fp,
+        "name": one.name or None,
+        "trusted": one.trusted,
+        "met": commands.when(one.met),
+    }
 
 
 def outcomes_json(found: Sequence[Outcome]) -> list[dict[str, Any]]:

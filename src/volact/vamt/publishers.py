@@ -13,7 +13,7 @@ from volact.protocol.problems import DocumentRefused, Refusal, Refused
 from volact.vamt import store as sql
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection
 
@@ -47,6 +47,33 @@ class Publishers:
         """Work in `office`."""
         self._office = office
 
+    def add(self, person: Person, data: bytes, pub: str, name: str = "") -> Taught:
+        """Let VAMT know a product by its signed file, and its publisher, who has the root `pub`; raises as `add_all`."""
+        (taught,) = self.add_all(person, {"": data}, pub, name)
+        return taught
+
+    def add_all(self, person: Person, files: Mapping[str, bytes], pub: str, name: str = "") -> list[Taught]:
+        """The same with several files, each under what people call it.
+
+        Raises:
+            Refused: `root-mismatch` if one is another publisher's.
+            DocumentRefused: if one does not hold, which it names. Nothing was changed then.
+        """
+        what = {"publisher": pub, "name": name}
+        with (
+            self._office.acting(person, "change-publishers", what) as deed,
+            self._office.store.writing() as tx,
+        ):
+            sql.lock(tx)
+            found = []
+            for file, data in files.items():
+                try:
+                    found.append(self._add(tx, data, pub, name))
+                except DocumentRefused as error:
+                    raise DocumentRefused(": ".join(filter(None, (file, error.refusal.detail)))) from None
+            deed.rows = len(found)
+        return found
+
     def list(self, person: Person) -> list[tuple[sql.Publisher, list[sql.Product]]]:
         """The publishers, by name, with their products."""
         self._office.look(person)
@@ -54,31 +81,19 @@ class Publishers:
             products = sql.products(tx)
             return [(one, [each for each in products if each.pub == one.pub]) for one in sql.publishers(tx)]
 
-    def add(self, person: Person, data: bytes, pub: str, name: str = "") -> Taught:
-        """Let VAMT know a product by its signed file, and its publisher, who has the root `pub`.
-
-        Raises:
-            Refused: `root-mismatch` if the file is another publisher's.
-            DocumentRefused: if it does not hold; nothing was changed then.
-        """
-        with (
-            self._office.acting(person, "change-publishers", {"publisher": pub, "name": name}) as deed,
-            self._office.store.writing() as tx,
-        ):
-            sql.lock(tx)
-            known = sql.publisher(tx, pub)
-            granted, bundle = open_product(data, pub, roots_of(known) if known else None)
-            self._learn(tx, known, granted.roots, name)
-            document = granted.document
-            product, version = str(document["sub"]), int(document["ver"])
-            before = {(one.pub, one.prd): one.ver for one in sql.products(tx)}.get((pub, product), 0)
-            if version > before:
-                found = sql.Product(
-                    pub, product, version, str(document["name"]), str(document["edition"]), bundle
-                )
-                sql.put_product(tx, found)
-                self._reached_at(tx, pub, document["url"], document["tls"])
-            deed.rows = 1
+    def _add(self, tx: Connection, data: bytes, pub: str, name: str) -> Taught:
+        known = sql.publisher(tx, pub)
+        granted, bundle = open_product(data, pub, roots_of(known) if known else None)
+        self._learn(tx, known, granted.roots, name)
+        document = granted.document
+        product, version = str(document["sub"]), int(document["ver"])
+        before = {(one.pub, one.prd): one.ver for one in sql.products(tx)}.get((pub, product), 0)
+        if version > before:
+            found = sql.Product(
+                pub, product, version, str(document["name"]), str(document["edition"]), bundle
+            )
+            sql.put_product(tx, found)
+            self._reached_at(tx, pub, document["url"], document["tls"])
         return Taught(pub, known is None, product, max(version, before), version > before)
 
     def _learn(self, tx: Connection, known: sql.Publisher | None, roots: Roots, name: str) -> None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
-from volact.protocol import status
+from volact.protocol import jws, status
 from volact.vamt import schema
+from volact.vamt.store import in_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +26,8 @@ OUT, IN, ANSWER_OUT, ANSWER_IN = "out", "in", "answer-out", "answer-in"
 """Directions of a list: questions going out and coming in, answers likewise."""
 OPEN, REFUSED, ANSWERED, APPLIED, FAILED = "open", "refused", "answered", "applied", "failed"
 """States of a row: not answered yet; the authority said no; it has its answer; that is in force; it could not be."""
-_AT_ONCE = 500
+HANDED = "handed"
+"""Written to a file, which a person brings: whether it came to be in force nobody has said."""
 
 
 class List(NamedTuple):
@@ -73,7 +75,7 @@ class Item(NamedTuple):
         jti: the question's id.
         key: the product key's thumbprint.
         request: the bundle that was asked with.
-        state: `OPEN`, `REFUSED`, `ANSWERED`, `APPLIED` or `FAILED`.
+        state: `OPEN`, `REFUSED`, `ANSWERED`, `APPLIED`, `HANDED` or `FAILED`.
         code: why, if it is refused or failed.
         answer: the bundle that was granted.
         at: when its state was reached, seconds UTC.
@@ -118,11 +120,6 @@ class Writer(NamedTuple):
     name: str
     trusted: bool
     met: int
-
-
-def _parts(values: Iterable[str]) -> Iterable[list[str]]:
-    whole = list(dict.fromkeys(values))
-    return (whole[at : at + _AT_ONCE] for at in range(0, len(whole), _AT_ONCE))
 
 
 # --- lists ----------------------------------------------------------------------------------------------------
@@ -208,7 +205,7 @@ def items(tx: Connection, number: int, *, after: int = 0, limit: int, but: Seque
 def known_rows(tx: Connection, number: int, rows: Iterable[str]) -> set[str]:
     """Which of these row ids a list has here already."""
     table, found = schema.list_row, set[str]()
-    for part in _parts(rows):
+    for part in in_parts(rows):
         query = sa.select(table.c.row).where(table.c.list == number, table.c.row.in_(part))
         found.update(tx.execute(query).scalars())
     return found
@@ -231,7 +228,7 @@ def _by(
     tx: Connection, column: sa.Column[Any], values: Iterable[str], direction: str, ref: str | None = None
 ) -> list[Item]:
     table, whole, found = schema.list_row, schema.computer_list, list[Item]()
-    for part in _parts(values):
+    for part in in_parts(values):
         query = (
             sa.select(table)
             .join(whole, whole.c.id == table.c.list)
@@ -246,7 +243,7 @@ def _by(
 def newer(tx: Connection, writer: str, seq: int, mids: Iterable[str]) -> dict[tuple[str, str, str], str]:
     """What later lists of a writer ask for these machines: (machine, product, operation) -> the question's id."""
     table, whole, found = schema.list_row, schema.computer_list, {}
-    for part in _parts(mids):
+    for part in in_parts(mids):
         query = (
             sa.select(table.c.mid, table.c.prd, table.c.op, table.c.jti)
             .join(whole, whole.c.id == table.c.list)
@@ -289,26 +286,39 @@ def settle(tx: Connection, done: Sequence[Item]) -> None:
 # --- confirmations (P4) ---------------------------------------------------------------------------------------
 
 
+_SAME = ("pub", "prd", "act", "cmid")
+"""What one confirmation is kept for."""
+
+
 def keep(tx: Connection, kept: Sequence[Kept]) -> None:
     """Keep confirmations; one of the same activation and CMID takes the place of the older."""
     table = schema.confirmation
-    for one in kept:
-        values = {**one._asdict(), "fp": _written(one.fp), "bundle": _written(one.bundle)}
-        same = (
-            (table.c.pub == one.pub)
-            & (table.c.prd == one.prd)
-            & (table.c.act == one.act)
-            & (table.c.cmid == one.cmid)
+    rows = {(one.pub, one.prd, one.act, one.cmid): one for one in kept}
+    pubs, prds = ({of[at] for of in rows} for at in (0, 1))
+    known = set[tuple[str, ...]]()
+    for part in in_parts(one.act for one in kept):
+        query = sa.select(*(table.c[name] for name in _SAME)).where(
+            table.c.pub.in_(pubs), table.c.prd.in_(prds), table.c.act.in_(part)
         )
-        if tx.execute(sa.update(table).where(same).values(values)).rowcount == 0:
-            tx.execute(sa.insert(table).values(values))
+        known.update(tuple(row) for row in tx.execute(query))
+    same = sa.and_(*(table.c[name] == sa.bindparam(f"new_{name}") for name in _SAME))
+    changed: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in Kept._fields}
+    if old := [one for of, one in rows.items() if of in known]:
+        values = [{f"new_{name}": value for name, value in _kept_values(one).items()} for one in old]
+        tx.execute(sa.update(table).where(same).values(changed), values)
+    if new := [one for of, one in rows.items() if of not in known]:
+        tx.execute(sa.insert(table), [_kept_values(one) for one in new])
+
+
+def _kept_values(one: Kept) -> dict[str, Any]:
+    return {**one._asdict(), "fp": _written(one.fp), "bundle": _written(one.bundle)}
 
 
 def kept(tx: Connection, mids: Iterable[str]) -> list[Kept]:
     """The confirmations that are kept for these machines and stand as far as is known, newest first."""
     table, found = schema.confirmation, list[Kept]()
     columns = [table.c[name] for name in Kept._fields]
-    for part in _parts(mids):
+    for part in in_parts(mids):
         query = sa.select(*columns).where(table.c.mid.in_(part)).order_by(table.c.granted.desc(), table.c.id)
         for row in tx.execute(query):
             found.append(Kept(*row)._replace(fp=json.loads(row.fp), bundle=json.loads(row.bundle)))
@@ -350,7 +360,7 @@ def put_writer(tx: Connection, one: Writer) -> None:
 def labels(tx: Connection, keys: Iterable[str]) -> dict[str, str]:
     """The labels of keys that this VAMT holds, by thumbprint."""
     table, found = schema.key, {}
-    for part in _parts(keys):
+    for part in in_parts(keys):
         query = sa.select(table.c.thumbprint, table.c.label).where(table.c.thumbprint.in_(part))
         found.update({row.thumbprint: row.label for row in tx.execute(query)})
     return found
@@ -374,7 +384,7 @@ def state_key(tx: Connection, statement: Mapping[str, Any], bundle: Mapping[str,
 def machines_of(tx: Connection, cmids: Iterable[str]) -> dict[str, str]:
     """The machines that have these CMIDs, by CMID."""
     table, machine, found = schema.cmid, schema.machine, {}
-    for part in _parts(cmids):
+    for part in in_parts(cmids):
         query = (
             sa.select(table.c.cmid, machine.c.mid)
             .join(machine, machine.c.id == table.c.machine)
@@ -387,7 +397,7 @@ def machines_of(tx: Connection, cmids: Iterable[str]) -> dict[str, str]:
 def names(tx: Connection, mids: Iterable[str]) -> dict[str, str]:
     """The names of machines, by their ids."""
     table, found = schema.machine, {}
-    for part in _parts(mids):
+    for part in in_parts(mids):
         query = sa.select(table.c.mid, table.c.name, table.c.domain).where(table.c.mid.in_(part))
         found.update({row.mid: ".".join(filter(None, (row.name, row.domain))) for row in tx.execute(query)})
     return found
@@ -402,6 +412,10 @@ class StatusList(NamedTuple):
     head: dict[str, Any]
     body: bytes
     fetched: int
+
+    def travels(self) -> bytes:
+        """As it travels: head line and body."""
+        return jws.write_json(self.head) + b"\n" + self.body
 
 
 def status_list(tx: Connection, pub: str) -> StatusList | None:

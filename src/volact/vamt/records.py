@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from volact.vamt import schema
-from volact.vamt.inventory import Machine, Product, Report, Seen, identities, known_name
+from volact.vamt.inventory import Machine, Product, Report, Seen, fingerprint, identities, known_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 500
 """Values in one list of a statement."""
+_MOST_TERMS = 50
+"""Terms that a row is compared with in one statement."""
 
 
 class Installed(NamedTuple):
@@ -38,10 +40,10 @@ class Installed(NamedTuple):
     proof: str
 
 
-def _parts(values: Iterable[Any]) -> Iterator[list[Any]]:
+def _parts(values: Iterable[Any], most: int = _AT_ONCE) -> Iterator[list[Any]]:
     """The values in lists of at most so many."""
     whole = list(dict.fromkeys(values))
-    return (whole[at : at + _AT_ONCE] for at in range(0, len(whole), _AT_ONCE))
+    return (whole[at : at + most] for at in range(0, len(whole), most))
 
 
 # --- reading --------------------------------------------------------------------------------------------------
@@ -65,6 +67,17 @@ def about(tx: Connection, sightings: Iterable[Sighting], reports: Iterable[Repor
     for part in _parts(cmid for one in told for _, cmid in identities(one)):
         where = schema.cmid.c.cmid.in_(part)
         found.update(tx.execute(sa.select(schema.cmid.c.machine).where(where)).scalars())
+    return found
+
+
+def with_host_keys(tx: Connection, host_keys: Iterable[str]) -> set[int]:
+    """The numbers of the rows of which a source says one of these host keys, or its fingerprint."""
+    table = schema.said
+    pins = {pin for key in host_keys for pin in (key, fingerprint(key)) if pin}
+    said = [table.c.sources.contains(pin, autoescape=True) for pin in sorted(pins)]
+    found = set[int]()
+    for part in _parts(said, _MOST_TERMS):
+        found.update(tx.execute(sa.select(table.c.machine).where(sa.or_(*part))).scalars())
     return found
 
 

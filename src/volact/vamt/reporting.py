@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from volact.commands import when
-from volact.vamt.inventory import STATES
+from volact.console import table
+from volact.protocol.documents import STATE_NAMES
+from volact.vamt.access import token_id
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from volact.vamt.collection import Failed
     from volact.vamt.machines import Listed, Shown
-    from volact.vamt.persons import Entry
+    from volact.vamt.persons import Entry, Token
     from volact.vamt.records import Installed
     from volact.vamt.searching import Found
 
@@ -23,7 +29,7 @@ def _when(seconds: int | None) -> str | None:
 
 def state_name(state: int) -> str:
     """What a state is called (rule E)."""
-    return STATES[state] if 0 <= state < len(STATES) else str(state)
+    return STATE_NAMES[state] if 0 <= state < len(STATE_NAMES) else str(state)
 
 
 def row(one: Found, groups: list[str]) -> dict[str, Any]:
@@ -68,7 +74,7 @@ def rows(listed: Listed, offset: int) -> dict[str, Any]:
 
 
 def table_row(told: dict[str, Any]) -> list[str]:
-    """A row of `rows` for people, under `ROW_COLUMNS`."""
+    """A row of `rows` for people, under `ROW_COLUMNS`; a state says whether it is proved or only reported (V2)."""
     full_name = ".".join(filter(None, (told["name"], told["domain"]))) or told["id"]
     key = "-".join(filter(None, (told["channel"], told["partial_key"])))
     return [
@@ -76,7 +82,7 @@ def table_row(told: dict[str, Any]) -> list[str]:
         told["address"],
         ", ".join(told["groups"]),
         told["product"] or "",
-        told["state_name"] or "",
+        f"{told['state_name']} ({told['proof']})" if told["state_name"] else "",
         key,
         told["expires"] or "",
         told["collected"] or told["outcome"] or "",
@@ -137,6 +143,32 @@ def machine(shown: Shown) -> dict[str, Any]:
     }
 
 
+def failed(one: Failed) -> dict[str, Any]:
+    """A machine that gave no report, and why, as JSON; with the host key that it showed, if it is not believed."""
+    extra = dict(one.refusal.extra)
+    return {
+        "id": one.mid,
+        "machine": one.name,
+        "code": one.refusal.code,
+        "detail": one.refusal.detail,
+        "host_key": extra.get("host_key"),
+        "fingerprint": extra.get("fingerprint"),
+        "next": one.refusal.problem.next_step,
+    }
+
+
+def failures(found: Sequence[Failed], most: int) -> str:
+    """Why machines gave no report, for people: how often each reason, what to do about it, and `most` of the machines."""
+    rows = [(one.name, one.refusal.code, one.refusal.detail) for one in found[:most]]
+    counts = Counter(one.refusal.code for one in found)
+    problems = {one.refusal.code: one.refusal.problem for one in found}
+    reasons = [
+        f"{count} {code}: {problems[code].sentence} {problems[code].next_step}"
+        for code, count in counts.most_common()
+    ]
+    return "\n".join([table(rows, ("machine", "why", "what")), "", *reasons])
+
+
 def entry(one: Entry) -> dict[str, Any]:
     """A row of the audit log, as JSON."""
     try:
@@ -153,4 +185,16 @@ def entry(one: Entry) -> dict[str, Any]:
         "rows": one.rows,
         "result": one.result,
         "detail": one.detail or None,
+    }
+
+
+def token(one: Token) -> dict[str, Any]:
+    """An API token, without what makes it one, as JSON."""
+    return {
+        "id": token_id(one.digest),
+        "user": one.person,
+        "label": one.label or None,
+        "made": when(one.made),
+        "used": _when(one.used),
+        "expires": _when(one.expires),
     }

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from volact import tables
 from volact.tables import boolean, integer, number, refers_to, text
 
-REVISION = "0001"
+REVISION = "0005"
 """The newest script in `migrations`; a test holds it."""
 
 metadata = tables.metadata()
@@ -169,6 +169,11 @@ installed = sa.Table(
     sa.Index(None, "prd", "state", "name", "domain"),
     sa.Index(None, "channel", "state", "name", "domain", "prd"),
     sa.Index(None, "expires", "name"),
+    sa.Index(
+        "ix_installed_asked",
+        "machine",
+        *("prd", "state", "channel", "proof", "reason", "partial_key", "expires", "granted", "host"),
+    ),
 )
 
 shown = sa.Table(
@@ -180,7 +185,15 @@ shown = sa.Table(
     text("bundle"),
 )
 
-grp = sa.Table("grp", metadata, number(), text("name", unique=True), text("notes"), integer("made"))
+grp = sa.Table(
+    "grp",
+    metadata,
+    number(),
+    text("name", unique=True),
+    text("notes"),
+    integer("made"),
+    text("small"),  # the name in small letters, as Python has them: what filters compare, on any database
+)
 
 member = sa.Table(
     "member",
@@ -267,10 +280,15 @@ action_row = sa.Table(
     text("detail"),
     integer("tries"),
     integer("at", nullable=True),
+    text("key"),
+    integer("due", nullable=True),
+    integer("until", nullable=True),
     sa.UniqueConstraint("action", "mid", "pub", "prd"),
     sa.Index(None, "state", "action"),
+    sa.Index(None, "state", "due"),
     sa.Index(None, "mid"),
 )
+"""What is done to one product on one machine; see `actionrecords.Row`."""
 
 schedule = sa.Table(
     "schedule",
@@ -372,7 +390,21 @@ token = sa.Table(
     text("label"),
     integer("made"),
     integer("used", nullable=True),
+    integer("expires", nullable=True),
 )
+
+answered = sa.Table(
+    "answered",
+    metadata,
+    text("token", primary_key=True),
+    text("name", primary_key=True),
+    text("request"),
+    integer("status", nullable=True),
+    text("headers"),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    integer("at", index=True),
+)
+"""What was answered to requests with an ``Idempotency-Key`` (`name`), by the digest of the token that sent them."""
 
 audit = sa.Table(
     "audit",

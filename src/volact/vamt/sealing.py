@@ -8,11 +8,9 @@
 
 from __future__ import annotations
 
-import getpass
+import contextlib
 import json
-import os
 import secrets
-import stat
 import sys
 import unicodedata
 from typing import TYPE_CHECKING, Any
@@ -21,7 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from volact.console import secret_argument
+from volact.console import refuse_exposed, secret_argument, typed_secret
 from volact.files import PRIVATE, write_durably
 from volact.protocol.ids import b64u, unb64u
 from volact.protocol.problems import BrokenData, DocumentRefused, Refusal, Refused, UsageError
@@ -43,7 +41,7 @@ _FILE_KEY, _CHECK = "volact vamt file key", "volact vamt check"
 _SERVICE = "volact vamt"
 _LEAST_PRIORITY = 1
 """Below this a backend of the library keyring is none that its authors recommend: it keeps plain text, or nothing."""
-_READABLE_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_ASKED = "Passphrase of VAMT's seal"
 
 
 class Sealer:
@@ -127,6 +125,8 @@ def set_up(folder: Path, passphrase: str | None) -> Sealer:
 def change(folder: Path, sealer: Sealer, passphrase: str | None) -> None:
     """Seal the same file key by another passphrase, or have the keyring keep it; what it sealed stays as it is.
 
+    What the keyring kept for the seal before is taken out of it. A copy of the file still opens by its old passphrase.
+
     Raises:
         Refused: `keyring-unavailable`; nothing was changed then.
         UsageError: if the passphrase is too short.
@@ -139,7 +139,11 @@ def change(folder: Path, sealer: Sealer, passphrase: str | None) -> None:
                 f"The passphrase has fewer than {FEWEST_CHARACTERS} characters.", "Choose a longer one."
             )
         members = sealer.sealed_by(passphrase)
+    before = _read(folder) if is_set_up(folder) else {}
     write_durably(folder / SEAL, json.dumps(members, indent=2).encode() + b"\n", PRIVATE)
+    if before.get("kind") == "keyring":
+        with contextlib.suppress(Refused):  # it is gone already, or locked: the new seal holds all the same
+            _keyring("delete_password", _SERVICE, before["id"])
 
 
 def unlock(folder: Path, passphrase: Callable[[], str]) -> Sealer:
@@ -172,21 +176,42 @@ def passphrase_argument(given: str | None, environ: Mapping[str, str]) -> str:
         Refused: `passphrase-missing`.
         BrokenData: if the file cannot be read, or others can read it.
     """
+    return _passphrase(given, environ) or _normal(typed_secret(_ASKED))
+
+
+def new_passphrase(given: str | None, environ: Mapping[str, str]) -> str:
+    """A passphrase for a seal that is made: as `passphrase_argument`, but what is typed is typed twice.
+
+    Raises:
+        UsageError: likewise, or if it was not typed the same twice.
+        Refused, BrokenData: likewise.
+    """
+    found = _passphrase(given, environ)
+    if found:
+        return found
+    typed = typed_secret(f"New passphrase of VAMT's seal, {FEWEST_CHARACTERS} characters or more")
+    if typed != typed_secret("The same again"):
+        raise UsageError("The two passphrases differ: nothing was changed.", "Type the same one twice.")
+    return _normal(typed)
+
+
+def _passphrase(given: str | None, environ: Mapping[str, str]) -> str:
+    """What was given, read; empty if it is to be typed on the terminal."""
     named = environ.get(PASSPHRASE_FILE)
     if given is None and named:
         given = f"@{named}"
-    if given is None:
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise Refused(Refusal("passphrase-missing"))
-        given_now = getpass.getpass("Passphrase of VAMT's seal: ", sys.stderr)
-        return _normal(given_now)
+    is_terminal = sys.stdin.isatty() and sys.stderr.isatty()
+    if given is None and not is_terminal:
+        raise Refused(Refusal("passphrase-missing"))
+    if given is None or (given == "-" and is_terminal):
+        return ""
     if given != "-" and not given.startswith("@"):
         raise UsageError(
             "A passphrase is not given as an argument, where others can read it.",
             "Give @FILE, or - and type it.",
         )
     if given.startswith("@"):
-        _refuse_exposed(given[1:])
+        refuse_exposed(given[1:])
     return _normal(secret_argument(given))
 
 
@@ -194,15 +219,6 @@ def _normal(text: str) -> str:
     if not text:
         raise Refused(Refusal("passphrase-missing", "It is empty."))
     return unicodedata.normalize("NFC", text)
-
-
-def _refuse_exposed(path: str) -> None:
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 - the text that was given
-    except OSError as error:
-        raise BrokenData(f"{path}: {error.strerror}.", "not-readable") from None
-    if stat.S_ISREG(mode) and mode & _READABLE_BY_OTHERS:
-        raise BrokenData(f"{path} holds a passphrase, and others can read it.", "key-file-exposed")
 
 
 def _derived(passphrase: str, salt: bytes, n: int, r: int, p: int) -> bytes:

@@ -1,11 +1,14 @@
 """Filters, orders and selections as SQL over machines and their products (V3). Decides nothing.
 
-A row is one machine and product; a machine without products is one row. A page of 300,000 rows costs what it shows:
+A row is one machine and product; a machine without products is one row. A page of 300,000 rows is to be had within 100 ms:
 
 - What is asked of products alone is answered by `installed` alone, which repeats the machines' names.
-- How many rows there are is asked first. If they are few, they are found by what the filter asks and then sorted; if they
-  are many, they are read in their order until the page is full. PostgreSQL knows that itself; SQLite is told, by a
-  ``+`` before the columns whose index it should leave alone.
+- If there are few rows, all are found and then sorted, by SQLite in one statement that counts them, too. If there are many,
+  they are counted, and then read in their order until the page is full.
+- An order of machines alone, whose rows no product leaves out, is that of machines; their products are looked up then.
+- SQLite knows nothing of how often a value stands in a column. It is told where to begin (`_Hint`), by a ``+`` before the
+  columns whose index it should leave alone. One index has all columns that are asked after, and so is read instead of
+  the table. PostgreSQL knows that itself.
 """
 
 from __future__ import annotations
@@ -13,13 +16,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.operators import custom_op
 
 from volact.vamt import schema
 from volact.vamt.filters import AGO, AHEAD, FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sqlalchemy import Connection
 
@@ -54,13 +58,19 @@ _OF_PRODUCT: dict[str, sa.Column[Any]] = {
     "expires": _installed.c.expires,
 }
 _REPEATED: dict[str, sa.Column[Any]] = {"name": _installed.c.name, "domain": _installed.c.domain}
+_SAME = (_machine.c.id, _installed.c.machine)
 _LOWER = frozenset(("name", "domain", "address", "product", "key", "proof", "outcome", "platform"))
 """Fields that are in lower case already, so that an index serves."""
 SORTS = tuple(name for name in (*_OF_MACHINE, *_OF_PRODUCT) if name not in ("id", "source", "proof"))
 """What rows can be ordered by."""
 _AT_ONCE = 500
-_FEW = 5_000
+_FEW = 2_000
 """Rows that are sorted faster than an index is walked for them."""
+_SOME = 20_000
+"""Products that are looked up by an index faster than all are read."""
+_BY_INDEX = ("name", "product", "state", "key", "expires")
+"""Fields for which products have an index."""
+_INDICES = tuple(tuple(column.name for column in index.columns) for index in _installed.indexes)
 
 
 def order_of(text: str) -> Order | None:
@@ -100,10 +110,6 @@ class Target(NamedTuple):
     prd: str
 
 
-FILTER, ORDER = "filter", "order"
-"""Whose columns SQLite is told to look for no index of."""
-
-
 class Order(NamedTuple):
     """By which field rows stand in order; those that are equal in it by name, domain and product."""
 
@@ -114,30 +120,57 @@ class Order(NamedTuple):
 # --- one query ------------------------------------------------------------------------------------------------
 
 
+class _Hint(NamedTuple):
+    """What SQLite is told.
+
+    Attributes:
+        scan: that it looks for no index of the products' columns that the filter asks after,
+        but: except this field's.
+        walk: nor of the machines that are asked for, but reads all in their order.
+        first: the table of a join that is read first.
+    """
+
+    scan: bool = False
+    but: str = ""
+    walk: bool = False
+    first: sa.Table | None = None
+
+
+_NO_HINT = _Hint()
+
+
 class _Query:
     """What a filter asks, of `installed` alone if it can be answered there."""
 
     def __init__(
-        self, terms: Sequence[Term], now: int, order: Order, *, join: bool = False, leave: str = ""
+        self,
+        terms: Sequence[Term],
+        now: int,
+        order: Order,
+        *,
+        join: bool = False,
+        products_only: bool | None = None,
+        hint: _Hint = _NO_HINT,
     ) -> None:
-        """Ask for `terms`, the machine joined in any case if `join`; `leave` the indices of FILTER or ORDER alone."""
-        self._now = now
-        self._plain = leave == FILTER
+        """Ask for `terms`, the machine joined in any case if `join`; machines without products are left out if so said."""
+        self._now, self._hint = now, hint
         asked = {*(term.field for term in terms), order.field}
-        self.products_only = any(_is_of_product(term) and not _is_negated(term) for term in terms)
+        self.products_only = _needs_product(terms) if products_only is None else products_only
         self._names = _REPEATED if self.products_only else {}
-        self.machine = self._column(_installed.c.machine if self.products_only else _machine.c.id)
-        same = _machine.c.id == _installed.c.machine
+        machine = _installed.c.machine if self.products_only else _machine.c.id
+        self.machine = _left_alone(machine) if hint.walk else machine
+        first = [_left_alone(one) if one.table is hint.first else one for one in _SAME]
+        same = first[0] == first[1]
         if not self.products_only:
-            self.rows: sa.FromClause = _machine.outerjoin(_installed, same)
+            self.rows: sa.FromClause = _machine.outerjoin(_installed, _SAME[0] == _SAME[1])
         elif join or order.field == "address" or asked & _OF_MACHINE.keys() - {*_REPEATED, "address"}:
             self.rows = _installed.join(_machine, same)
         else:
             self.rows = _installed
         self.where = [self._condition(term) for term in terms]
-        self.order = self._ordered(order, plain=leave == ORDER)
+        self.order = self._ordered(order)
 
-    def _ordered(self, order: Order, *, plain: bool) -> list[sa.ColumnElement[Any]]:
+    def _ordered(self, order: Order) -> list[sa.ColumnElement[Any]]:
         columns = [
             _named(order.field, self._names),
             _named("name", self._names),
@@ -146,24 +179,20 @@ class _Query:
         if not self.products_only:
             columns.append(_machine.c.id)
         columns += [_installed.c.prd, _installed.c.id]
-        found: list[sa.ColumnElement[Any]] = list(dict.fromkeys(columns))
-        if plain:
-            found[0] = _left_alone(found[0])
-        return [one.desc() if order.descending else one for one in found]
+        return list(dict.fromkeys(columns))
 
-    def _column(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        return _left_alone(column) if self._plain else column
+    def _column(self, field: str) -> sa.ColumnElement[Any]:
+        column: sa.ColumnElement[Any] = _named(field, self._names)
+        return _left_alone(column) if self._hint.scan and field != self._hint.but else column
 
     def _condition(self, term: Term) -> sa.ColumnElement[bool]:
         kind = FIELDS[term.field].kind
         if kind in (AGO, AHEAD):
             moment = self._now + (term.seconds if kind == AHEAD else -term.seconds)
-            column = self._column(_named(term.field, self._names))
+            column = self._column(term.field)
             return column > moment if (term.operator == "<") is (kind == AGO) else column < moment
         if term.field == "state":
-            holds: sa.ColumnElement[bool] = self._column(_installed.c.state).in_(
-                [int(one) for one in term.values]
-            )
+            holds: sa.ColumnElement[bool] = self._column(term.field).in_([int(one) for one in term.values])
         elif term.field == "virtual":
             holds = _machine.c.virtual.in_([one == "yes" for one in term.values])
         else:
@@ -180,7 +209,7 @@ class _Query:
         if term.field == "group":
             member, grp = schema.member, schema.grp
             joined = member.join(grp, grp.c.id == member.c.grp)
-            inner = sa.select(member.c.machine).select_from(joined).where(match(grp.c.name, lower=False))
+            inner = sa.select(member.c.machine).select_from(joined).where(match(grp.c.small, lower=True))
             return self.machine.in_(inner)
         if term.field == "address":
             address = schema.address
@@ -193,7 +222,7 @@ class _Query:
                     for one in term.values
                 )
             )
-        holds = match(self._column(_named(term.field, self._names)), lower=term.field in _LOWER)
+        holds = match(self._column(term.field), lower=term.field in _LOWER)
         is_untried = term.field == "outcome" and "none" in term.values
         return sa.or_(holds, _machine.c.code == "") if is_untried else holds
 
@@ -202,11 +231,20 @@ def _is_negated(term: Term) -> bool:
     return term.operator.startswith("!")
 
 
+def _is_exact(term: Term) -> bool:
+    return term.operator in ("=", "<", ">") and not any("*" in value for value in term.values)
+
+
 def _is_of_product(term: Term) -> bool:
     return term.field in _OF_PRODUCT
 
 
-def _named(field: str, repeated: Mapping[str, sa.Column[Any]]) -> sa.ColumnElement[Any]:
+def _needs_product(terms: Iterable[Term]) -> bool:
+    """Whether a machine without products is left out."""
+    return any(_is_of_product(term) and not _is_negated(term) for term in terms)
+
+
+def _named(field: str, repeated: Mapping[str, sa.Column[Any]]) -> sa.Column[Any]:
     return (
         repeated[field]
         if field in repeated
@@ -226,10 +264,51 @@ def _pattern(value: str) -> str:
 def _matches(
     column: sa.ColumnElement[Any], value: str, *, inside: bool, lower: bool
 ) -> sa.ColumnElement[bool]:
-    as_text = column if lower else sa.func.lower(column)
+    as_text = column if lower else _Lower(column)
     if inside:
         return as_text.like(f"%{_pattern(value)}%", escape="\\")
     return as_text.like(_pattern(value), escape="\\") if "*" in value else as_text == value
+
+
+class _Lower(sa.sql.functions.GenericFunction[str]):
+    """A text that is compared without regard to case. SQLite's collation does that in a fraction of `lower`'s time."""
+
+    type = sa.Text()
+    inherit_cache = True
+
+
+@compiles(_Lower)
+def _lower(element: _Lower, compiler: Any, **options: Any) -> str:  # noqa: ANN401 - SQLAlchemy's own
+    return f"lower({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_Lower, "sqlite")
+def _collated(element: _Lower, compiler: Any, **options: Any) -> str:  # noqa: ANN401 - SQLAlchemy's own
+    return f"{compiler.process(element.clauses, **options)} COLLATE NOCASE"
+
+
+# --- what SQLite is told --------------------------------------------------------------------------------------
+
+
+def _hint(tx: Connection, terms: Sequence[Term], now: int) -> _Hint:
+    """Where SQLite begins to look for what a filter lets through.
+
+    With the products, by an index, if it has all that is asked after or finds few. Else with the machines, if anything
+    is asked of them, or all products are read.
+    """
+    if tx.dialect.name != "sqlite" or not _needs_product(terms):
+        return _NO_HINT
+    asked = {_named(term.field, _REPEATED).name for term in terms}
+    equal = {_named(term.field, _REPEATED).name for term in terms if term.operator == "="}
+    if any(index[0] in equal and asked <= set(index) for index in _INDICES):
+        return _NO_HINT
+    for term in terms:
+        if term.field in _BY_INDEX and _is_exact(term):
+            query = _Query([term], now, Order())
+            some = sa.select(_installed.c.id).where(*query.where).limit(_SOME).subquery()
+            if tx.execute(sa.select(sa.func.count()).select_from(some)).scalar_one() < _SOME:
+                return _Hint(scan=True, but=term.field, first=_installed)
+    return _Hint(scan=True, first=_machine)
 
 
 # --- what is asked --------------------------------------------------------------------------------------------
@@ -237,25 +316,116 @@ def _matches(
 
 def find(tx: Connection, terms: Sequence[Term], now: int, order: Order, limit: int, offset: int = 0) -> Page:
     """A page of the rows that a filter lets through; spans are counted from `now`."""
-    total = count(tx, terms, now)
-    if total <= offset:
-        return Page(total, [])
-    leave = "" if tx.dialect.name != "sqlite" or not terms else ORDER if total <= _FEW else FILTER
-    query = _Query(terms, now, order, leave=leave)
-    found = tx.execute(
-        sa.select(query.machine.label("machine"), _installed.c.id)
-        .select_from(query.rows)
-        .where(*query.where)
-        .order_by(*query.order)
-        .limit(limit)
-        .offset(offset)
-    ).all()
+    page = _Part(order, limit, offset)
+    hint = _hint(tx, terms, now)
+    few, is_sqlite = None, tx.dialect.name == "sqlite"
+    if terms and is_sqlite:
+        few = _few(tx, _Query(terms, now, order, hint=hint), page)
+    total = few[0] if few else count(tx, terms, now, hint=hint)
+    if (
+        terms and not is_sqlite and total <= _FEW
+    ):  # PostgreSQL counts with all cores, but finds a part with one
+        few = _few(tx, _Query(terms, now, order), page)
+    found = few[1] if few else _of_many(tx, terms, now, page, total) if total > offset else []
     machines = _by_number(tx, _machine, {row[0] for row in found})
     products = _by_number(tx, _installed, {row[1] for row in found if row[1] is not None})
     return Page(total, [Found(number, machines[number], products.get(product)) for number, product in found])
 
 
-def count(tx: Connection, terms: Sequence[Term], now: int) -> int:
+class _Part(NamedTuple):
+    """Which of the rows are shown, in which order."""
+
+    order: Order
+    limit: int
+    offset: int
+
+    def of(self, statement: sa.Select[Any], by: Sequence[sa.ColumnElement[Any]]) -> sa.Select[Any]:
+        """The statement for these rows."""
+        ordered = statement.order_by(*(one.desc() if self.order.descending else one for one in by))
+        return ordered.limit(self.limit).offset(self.offset)
+
+
+def _few(tx: Connection, query: _Query, page: _Part) -> tuple[int, Sequence[Any]] | None:
+    """How many rows there are and those that are shown, or None if there are many."""
+    columns = [query.machine.label("machine"), _installed.c.id.label("installed")]
+    columns += [one.label(f"by{number}") for number, one in enumerate(query.order)]
+    inner = sa.select(*columns).select_from(query.rows).where(*query.where).limit(_FEW + 1)
+    found = inner.cte("found").prefix_with("MATERIALIZED")
+    total = sa.select(sa.func.count()).select_from(found).scalar_subquery()
+    by = [found.c[f"by{number}"] for number in range(len(query.order))]
+    rows = tx.execute(page.of(sa.select(found.c.machine, found.c.installed, total.label("total")), by)).all()
+    if not rows:
+        return None if page.offset or not page.limit else (0, [])
+    return None if rows[0].total > _FEW else (rows[0].total, [row[:2] for row in rows])
+
+
+def _of_many(tx: Connection, terms: Sequence[Term], now: int, page: _Part, total: int) -> Sequence[Any]:
+    """A page of many rows."""
+    by = _OF_PRODUCT.get(page.order.field)
+    if by is not None and not by.nullable and not _needs_product(terms):
+        return _with_and_without(tx, terms, now, page, total)
+    if page.order.field in _OF_MACHINE and not any(map(_is_of_product, terms)):
+        return _of_machines(tx, terms, now, page)
+    return _walked(tx, terms, now, page)
+
+
+def _walked(
+    tx: Connection, terms: Sequence[Term], now: int, page: _Part, *, products_only: bool | None = None
+) -> Sequence[Any]:
+    """Rows that are read in their order, if an index has it; else all of them are, and then sorted."""
+    hint = _NO_HINT
+    if tx.dialect.name == "sqlite" and terms:
+        is_of_machines = page.order.field in _OF_MACHINE.keys() - _REPEATED.keys()
+        hint = _Hint(scan=True, walk=True, first=_machine if is_of_machines else _installed)
+    query = _Query(terms, now, page.order, products_only=products_only, hint=hint)
+    rows = sa.select(query.machine, _installed.c.id).select_from(query.rows)
+    return tx.execute(page.of(rows.where(*query.where), query.order)).all()
+
+
+def _of_machines(tx: Connection, terms: Sequence[Term], now: int, page: _Part) -> Sequence[Any]:
+    """Rows of which only machines are asked, in an order of machines: so many machines have at least as many rows."""
+    query = _Query(terms, now, page.order)
+    by = query.order[:-2]
+    most = page._replace(limit=page.limit + page.offset, offset=0)
+    first = most.of(sa.select(*by).where(*query.where), by).subquery()
+    rows = first.outerjoin(_installed, first.c.id == _installed.c.machine)
+    ordered = [*(first.c[one.name] for one in by), _installed.c.prd, _installed.c.id]
+    return tx.execute(page.of(sa.select(first.c.id, _installed.c.id).select_from(rows), ordered)).all()
+
+
+def _with_and_without(
+    tx: Connection, terms: Sequence[Term], now: int, page: _Part, total: int
+) -> Sequence[Any]:
+    """Rows in an order of products that each have: machines without any stand where the database has its nulls."""
+    query = _Query([term for term in terms if not _is_of_product(term)], now, Order())
+    is_bare = (_machine.c.products == 0, *query.where)
+    bare = tx.execute(sa.select(sa.func.count()).select_from(_machine).where(*is_bare)).scalar_one()
+
+    def without(part: _Part) -> Sequence[Any]:
+        return tx.execute(
+            part.of(sa.select(_machine.c.id, sa.null()).where(*is_bare), query.order[:-2])
+        ).all()
+
+    def products(part: _Part) -> Sequence[Any]:
+        return _walked(tx, terms, now, part, products_only=True)
+
+    if page.order.descending is (tx.dialect.name == "sqlite"):
+        return _one_after_the_other(page, products, total - bare, without)
+    return _one_after_the_other(page, without, bare, products)
+
+
+def _one_after_the_other(
+    page: _Part, first: Callable[[_Part], Sequence[Any]], size: int, second: Callable[[_Part], Sequence[Any]]
+) -> Sequence[Any]:
+    """A page of two lists, of which the first has `size` rows."""
+    rows = [*first(page)] if page.offset < size else []
+    left = page.limit - len(rows)
+    if not left:
+        return rows
+    return [*rows, *second(page._replace(limit=left, offset=max(0, page.offset - size)))]
+
+
+def count(tx: Connection, terms: Sequence[Term], now: int, *, hint: _Hint | None = None) -> int:
     """How many rows a filter lets through."""
     negated = [term for term in terms if _is_of_product(term) and _is_negated(term)]
     if len(negated) == 1:
@@ -263,7 +433,7 @@ def count(tx: Connection, terms: Sequence[Term], now: int) -> int:
         rest = [term for term in terms if term is not negated[0]]
         opposite = negated[0]._replace(operator=negated[0].operator.removeprefix("!"))
         return count(tx, rest, now) - count(tx, [*rest, opposite], now)
-    query = _Query(terms, now, Order())
+    query = _Query(terms, now, Order(), hint=_hint(tx, terms, now) if hint is None else hint)
     if not query.products_only and not negated:
         rows = sa.case((_machine.c.products > 1, _machine.c.products), else_=1)
         statement = sa.select(sa.func.coalesce(sa.func.sum(rows), 0)).select_from(_machine)

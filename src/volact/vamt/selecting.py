@@ -61,8 +61,7 @@ def terms_of(tx: Connection, where: str, *, group: str = "", view: str = "") -> 
             raise Refused(parsed)
         terms += parsed
     if group:
-        if groups.number(tx, group) is None:
-            raise Refused(Refusal("group-unknown", f"{group[:80]!r}."))
+        named_group(tx, group)
         terms.append(Term("group", "=", (group.lower(),)))
     return terms
 
@@ -82,6 +81,18 @@ def select(tx: Connection, selection: Selection, now: int) -> list[Target]:
         found = [one for one in found if one.number in named]
     if not found:
         raise Refused(Refusal("selection-empty"))
+    return found
+
+
+def named_group(tx: Connection, name: str) -> int:
+    """The number of the group of that name.
+
+    Raises:
+        Refused: `group-unknown`.
+    """
+    found = groups.number(tx, name)
+    if found is None:
+        raise Refused(Refusal("group-unknown", f"{name[:80]!r}."))
     return found
 
 

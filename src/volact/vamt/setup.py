@@ -9,15 +9,12 @@ from __future__ import annotations
 import os
 import pwd
 import secrets
-import shutil
-import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from volact import certificate, commands, config, db, signing, stores
+from volact import commands, config, founding, signing, stores
 from volact.clock import clock_for
-from volact.files import into_place, make_folder
+from volact.files import PRIVATE
 from volact.protocol.problems import Refusal, Refused
 from volact.vamt import store as sql
 from volact.vamt.people import KEY_ADMINISTRATOR, Person
@@ -26,6 +23,7 @@ from volact.vamt.vamt import Vamt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from sqlalchemy import Connection
 
@@ -66,6 +64,8 @@ class Opened(NamedTuple):
         Raises:
             SettingInvalid: if only one of the two is set.
         """
+        from volact import certificate  # noqa: PLC0415 - X.509 is for who serves
+
         return certificate.chosen(self.settings.tls_certificate, self.settings.tls_key, self.folder / "tls")
 
 
@@ -99,38 +99,23 @@ def initialise(name: str, environ: Mapping[str, str] = os.environ) -> str:
     """
     place = folder(environ)
     settings = _settings(place.parent, environ)
-    if place.exists():
-        raise Refused(Refusal("already-exists", f"{place} is there already."))
-    make_folder(place.parent)
-    aside = Path(tempfile.mkdtemp(prefix=f".{ROLE}-", dir=place.parent))
-    try:
+    founding.check_free(place)
+    with founding.made_aside(place) as aside:
         return _make(aside, place, settings, name)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
 
 
 def _make(aside: Path, place: Path, settings: VamtSettings, name: str) -> str:
     (aside / "keys").mkdir(mode=0o700)
     signer = signing.create(aside / "keys" / _KEY)
+    from volact import certificate  # noqa: PLC0415 - as above
+
     certificate.make(aside / "tls", name)
     file = aside / f"{ROLE}.db"
-    store = Store(stores.connect_setting(settings.database) if settings.database else db.connect(file))
-    try:
-        store.migrate()
-        with store.writing() as tx:
-            _introduce(tx, name)
-            if settings.database:
-                # The folder first: a database without its key would be of no use to anybody.
-                into_place(aside, place)
-    except BaseException:
-        if settings.database and place.exists() and not aside.exists():
-            shutil.rmtree(place, ignore_errors=True)
-        raise
-    finally:
-        store.close()
     if not settings.database:
-        into_place(aside, place)
+        file.touch(PRIVATE)  # and so are the files that SQLite puts beside it
+    store = Store(stores.new_engine(settings.database, file))
+    with founding.founded(store, aside, place, settings.database) as tx:
+        _introduce(tx, name)
     return signer.kid
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
@@ -16,9 +16,13 @@ from volact import stores
 from volact.vamt import schema
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from sqlalchemy import Connection, Engine
 
 _SCRIPTS = Path(__file__).parent / "migrations"
+_AT_ONCE = 500
+T = TypeVar("T")
 
 
 class Store(stores.Store):
@@ -62,6 +66,12 @@ class Product(NamedTuple):
     name: str
     edition: str
     bundle: dict[str, Any]
+
+
+def in_parts(values: Iterable[T]) -> Iterator[list[T]]:
+    """The values, each once, in lists that are short enough for an IN of one statement."""
+    whole = list(dict.fromkeys(values))
+    return (whole[at : at + _AT_ONCE] for at in range(0, len(whole), _AT_ONCE))
 
 
 # --- VAMT itself ------------------------------------------------------------------------------------------------

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from volact.protocol.problems import Refusal, Refused, UsageError
+from volact.vamt import byhand, logins, searching, selecting, store
 from volact.vamt import groups as sql
-from volact.vamt import searching, selecting
-from volact.vamt.people import KEY_ADMINISTRATOR
+from volact.vamt.people import GIVE_LOGIN, KEY_ADMINISTRATOR
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -49,15 +49,17 @@ class Groups:
         """Make a group.
 
         Raises:
-            UsageError: if that is no name.
+            UsageError: if that is no name, or no note.
             Refused: `already-exists`.
         """
         check_name(name, "group")
+        byhand.note(notes)
         with (
             self._office.acting(person, "change-groups", {"create": name}) as deed,
             self._office.store.writing() as tx,
         ):
-            if any(one.name.lower() == name.lower() for one in sql.groups(tx)):
+            store.lock(tx)
+            if name.lower() in sql.alike(tx):
                 raise Refused(
                     Refusal("already-exists", f"There is a group {name!r}; case makes no difference.")
                 )
@@ -74,19 +76,23 @@ class Groups:
             self._office.acting(person, "change-groups", {"delete": name}),
             self._office.store.writing() as tx,
         ):
-            sql.delete(tx, _number(tx, name))
+            sql.delete(tx, selecting.named_group(tx, name))
 
     def add(self, person: Person, name: str, selection: Selection) -> int:
         """Put machines into a group; how many were not in it before.
 
         Raises:
-            Refused: `group-unknown`, `selection-empty`, `machine-unknown`.
+            Refused: `group-unknown`, `selection-empty`, `machine-unknown`; `role-insufficient` also if the group has a
+                login, which those machines would be told, and the person is no key administrator.
         """
         what = {"add": name, "selection": selection.said()}
         with self._office.acting(person, "change-groups", what) as deed, self._office.store.writing() as tx:
-            group = _number(tx, name)
-            deed.rows = sql.add(tx, group, _machines(tx, selection, self._office.clock.now()))
-        return deed.rows
+            group = selecting.named_group(tx, name)
+            added = sql.add(tx, group, _machines(tx, selection, self._office.clock.now()))
+            if added and name in logins.with_login(tx):
+                self._office.check(person, GIVE_LOGIN)
+            deed.rows = added
+        return added
 
     def take_out(self, person: Person, name: str, selection: Selection) -> int:
         """Take machines out of a group; how many were in it.
@@ -96,16 +102,9 @@ class Groups:
         """
         what = {"take out": name, "selection": selection.said()}
         with self._office.acting(person, "change-groups", what) as deed, self._office.store.writing() as tx:
-            group = _number(tx, name)
+            group = selecting.named_group(tx, name)
             deed.rows = sql.take_out(tx, group, _machines(tx, selection, self._office.clock.now()))
         return deed.rows
-
-
-def _number(tx: Connection, name: str) -> int:
-    number = sql.number(tx, name)
-    if number is None:
-        raise Refused(Refusal("group-unknown", f"{name[:80]!r}."))
-    return number
 
 
 def _machines(tx: Connection, selection: Selection, now: int) -> set[int]:

@@ -123,6 +123,7 @@ class _Server(asyncssh.SSHServer):
         return True
 
     def validate_password(self, username: str, password: str) -> bool:
+        self._taken["passwords"].append(password)
         return password == PASSWORD
 
     def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
@@ -137,7 +138,7 @@ class StandIns:
     """Bytes that `floods` got rid of."""
 
     def __init__(self) -> None:
-        self.taken: dict[str, Any] = {"users": [], "forwarded": [], "commands": []}
+        self.taken: dict[str, Any] = {"users": [], "passwords": [], "forwarded": [], "commands": []}
         self._servers: list[asyncssh.SSHAcceptor | asyncio.Server] = []
 
     async def __aenter__(self) -> Self:

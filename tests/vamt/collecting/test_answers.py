@@ -305,3 +305,28 @@ def test_any_members_give_a_report_or_a_reason_and_nothing_that_steers(
     texts = [one for one in (*found, *found.products[0]) if isinstance(one, str)]
     assert all(one.isprintable() and len(one) <= 256 for one in texts)
     assert answers.of_status(json.dumps(value).encode()) == found
+
+
+@pytest.mark.parametrize(
+    ("ran", "expected"),
+    [
+        (Ran(0, b'{"state": 1}'), {"state": 1}),
+        (Ran(0, b"[1]"), "answer-nonsense"),
+        (Ran(0, b""), "answer-nonsense"),
+        (Ran(1, b"", b"sorry"), "client-failed"),
+        (Ran(-1, b"", b""), "client-failed"),
+        (Ran(127, b"", b"not found"), "client-missing"),
+        (Ran(126, b'{"code": "key-blocked", "title": "t"}'), "client-missing"),
+        (Ran(1, b'{"code": "key-blocked", "title": "t", "detail": "d"}'), "key-blocked"),
+        (Ran(3, b'{"code": "from-the-future", "title": "t\\u001b[2J"}'), "from-the-future"),
+        (Ran(1, b'{"code": 7, "title": "t"}'), "client-failed"),
+        (Ran(1, b'{"code": "key-blocked"}'), "client-failed"),
+    ],
+)
+def test_what_a_command_with_json_answered(ran: Ran, expected: object) -> None:
+    found = answers.of_command(ran)
+    if isinstance(found, Refusal):
+        assert found.code == expected
+        assert "\x1b" not in found.problem.sentence + found.detail
+    else:
+        assert found == expected

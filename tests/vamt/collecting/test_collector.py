@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,8 @@ from vamt.collecting.standins import (
     says,
     status,
 )
-from volact.vamt.collecting.collector import collect
+from volact.protocol.problems import Unreachable
+from volact.vamt.collecting.collector import Asking, collect
 from volact.vamt.collecting.targets import MOST_OUTPUT, Jump, Limits, Login, Outcome, Target
 
 pytestmark = pytest.mark.sockets
@@ -62,6 +64,26 @@ def test_a_machine_that_answers_gives_a_report() -> None:
     assert found.report.name == "web1"
     assert found.report.products[0].state == 5
     assert found.host_key == pinned()
+
+
+def test_a_name_server_that_is_silent_keeps_nobody_from_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking up a name takes no more of a machine's time than connecting does."""
+    over = threading.Event()
+
+    def silent(*_: object, **__: object) -> list[object]:
+        over.wait(60)
+        raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+
+    async def run() -> Outcome:
+        async with StandIns() as machines:
+            target = await machines.add(says(status("web1")))
+            monkeypatch.setattr(socket, "getaddrinfo", silent)
+            named = target._replace(hosts=("web1.corp.example", LOOPBACK))
+            (found,) = await outcomes([named], {"": LOGIN}, Limits(whole=20, connect=0.5))
+            over.set()
+            return found
+
+    assert asyncio.run(run()).report
 
 
 @pytest.mark.parametrize(
@@ -133,8 +155,13 @@ def test_a_key_with_a_passphrase_and_a_certificate_of_a_ca() -> None:
 
 def test_a_key_that_stays_in_its_file(tmp_path: Path) -> None:
     file = tmp_path / "id"
+    file.touch(0o600)
     file.write_text(PRIVATE)
-    assert ask(says(status()), Login(user="vamt", key_file=str(file))).report is not None
+    by_file = Login(user="vamt", key_file=str(file))
+    assert ask(says(status()), by_file).report is not None
+    for mode in (0o640, 0o604, 0o620, 0o602):
+        file.chmod(mode)
+        assert code(ask(says(status()), by_file)) == "key-file-exposed"
 
 
 def test_a_key_in_an_agent_and_only_if_the_login_names_it(
@@ -182,6 +209,57 @@ def test_a_host_key_that_is_not_pinned_is_said_and_nothing_is_sent() -> None:
             (found,) = await outcomes([target], limits=Limits(accept_new=True))
             assert found.report is not None
             assert found.host_key == pinned()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("login", "wanted", "named"),
+    [
+        (Login(user="vamt", password=PASSWORD), "host-key-unknown", []),
+        (LOGIN._replace(password=PASSWORD), None, ["vamt"]),
+        (
+            Login(user="vamt", key=OTHER_KEY.export_private_key("openssh").decode(), password=PASSWORD),
+            "credential-refused",
+            ["vamt"],
+        ),
+    ],
+    ids=["password", "key and password", "wrong key and password"],
+)
+def test_a_host_key_that_is_only_believed_is_told_no_password(
+    login: Login, wanted: str | None, named: list[str]
+) -> None:
+    """M2 of the security review: whoever answers first would be told the administrator's password."""
+
+    async def run() -> None:
+        async with StandIns() as machines:
+            target = (await machines.add(says(status())))._replace(host_keys=())
+            (found,) = await outcomes([target], {"": login}, Limits(accept_new=True))
+            assert (found.refusal.code if found.refusal else None) == wanted
+            assert (machines.taken["passwords"], machines.taken["users"]) == ([], named)
+            if found.refusal:
+                assert "password is told only to" in found.refusal.detail
+            (found,) = await outcomes([target._replace(host_keys=(pinned(),))], {"": login})
+            assert found.report is not None
+
+    asyncio.run(run())
+
+
+def test_what_is_to_be_read_there_is_told_to_no_machine_that_is_only_believed() -> None:
+    """It may be a product key."""
+
+    async def run() -> None:
+        async with (
+            StandIns() as machines,
+            Asking({"": LOGIN}, Limits(accept_new=True), lambda: 0) as asking,
+        ):
+            target = await machines.add(says(b"done"))
+            with pytest.raises(Unreachable) as refused:
+                await asking.run(target._replace(host_keys=()), ["x"], b"a secret")
+            assert refused.value.refusal.code == "host-key-unknown"
+            assert machines.taken["users"] == []
+            assert (await asking.run(target._replace(host_keys=()), ["x"])).out == b"done"
+            assert (await asking.run(target, ["x"], b"a secret")).out == b"done"
 
     asyncio.run(run())
 

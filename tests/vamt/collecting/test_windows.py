@@ -109,7 +109,7 @@ def test_a_state_that_windows_does_not_have_refuses_the_answer(state: str) -> No
         ),
         ({"DiscoveredKeyManagementServiceMachineName": ""}, {"host": ""}),
         ({"Name": ""}, {"product": ROW["ID"]}),
-        ({"Name": "\x1b[2J" + "x" * 999}, {"product": "?[2J" + "x" * 246}),
+        ({"Name": "\x1b[2J" + "x" * 999}, {"product": "?[2J" + "x" * 116}),
     ],
 )
 def test_properties(change: dict[str, str], wanted: dict[str, Any]) -> None:
@@ -136,6 +136,9 @@ def test_no_more_products_than_may_be() -> None:
     [
         ({"PartOfDomain": "false", "Domain": "WORKGROUP"}, ("desk7", "", True, "vmware")),
         ({"Name": "\x1b[2J"}, ("", "corp.example", True, "vmware")),
+        ({"Domain": "corp.example -oProxyCommand=x"}, ("desk7", "", True, "vmware")),
+        ({"Domain": "Corp.Example."}, ("desk7", "corp.example", True, "vmware")),
+        ({"Domain": "CORP"}, ("desk7", "corp", True, "vmware")),
         (
             {"Manufacturer": "Microsoft Corporation", "Model": "Virtual Machine"},
             ("desk7", "corp.example", True, "hyper-v"),

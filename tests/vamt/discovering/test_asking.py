@@ -9,10 +9,11 @@ from typing import TypeVar
 
 import pytest
 
+from polling import SECONDS
 from volact.protocol.problems import BrokenData
 from volact.vamt.discovering import asking
 from volact.vamt.discovering.asking import Limits, Ports, Progress
-from volact.vamt.discovering.atonce import each
+from volact.vamt.discovering.atonce import each, kept
 from volact.vamt.inventory import Sighting
 
 SOON = Limits(4, 5.0)
@@ -237,3 +238,72 @@ def test_an_asking_that_is_broken_off_leaves_no_complaint_behind() -> None:
     asyncio.run(broken_off())
     gc.collect()
     assert complaints == []
+
+
+# --- keeping what is heard ----------------------------------------------------------------------------------------
+
+
+async def _heard(
+    raised: BaseException | None = None, hangs: asyncio.Event | None = None
+) -> AsyncGenerator[int, None]:
+    yield 1
+    yield 2
+    if hangs:
+        hangs.set()
+        await asyncio.Event().wait()
+    if raised:
+        raise raised
+
+
+def _all_of(coming: Iterable[int | None], into: list[int]) -> int:
+    for one in coming:
+        if one is not None:
+            into.append(one)
+    return len(into)
+
+
+def test_all_that_is_heard_is_kept() -> None:
+    found: list[int] = []
+    assert asyncio.run(kept(_heard(), lambda coming: _all_of(coming, found))) == 2
+    assert found == [1, 2]
+
+
+def test_what_ends_the_hearing_comes_after_what_was_heard() -> None:
+    found: list[int] = []
+
+    with pytest.raises(BrokenData, match="three"):
+        asyncio.run(kept(_heard(BrokenData("three")), lambda coming: _all_of(coming, found)))
+    assert found == [1, 2]
+
+
+def test_a_keeper_that_fails_ends_the_hearing() -> None:
+    """A disk that is full is said at once, and not when the last address has been waited for."""
+
+    def keep(coming: Iterable[int | None]) -> None:
+        for one in coming:
+            if one is not None:
+                raise BrokenData("full")
+
+    with pytest.raises(BrokenData, match="full"):
+        asyncio.run(asyncio.wait_for(kept(_heard(hangs=asyncio.Event()), keep), SECONDS))
+
+
+def test_who_is_cancelled_has_kept_what_was_heard() -> None:
+    found: list[int] = []
+
+    async def stopped() -> None:
+        hangs = asyncio.Event()
+        keeping = asyncio.ensure_future(kept(_heard(hangs=hangs), keep))
+        await hangs.wait()
+        keeping.cancel()
+        await keeping
+
+    def keep(coming: Iterable[int | None]) -> None:
+        try:
+            _all_of(coming, found)
+        finally:
+            found.append(0)
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(stopped())
+    assert found == [1, 2, 0]

@@ -1,8 +1,12 @@
 """``volact vamt discover``: what is found becomes rows, what is wrong is said, and no secret is an argument (V1, T28)."""
 
+import contextlib
 import io
 import json
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,8 @@ from typing import Any
 import pytest
 
 from nameservers import Key, free_port
-from programs import LOOPBACK
+from polling import SECONDS, until
+from programs import HEARS_CTRL_C, LOOPBACK
 from slapd import MACHINES, PASSWORD, READER, Entry, Slapd
 from vamt.discovering.primary import Primary
 from vamt.discovering.test_knownhosts import A
@@ -103,6 +108,43 @@ def test_addresses_that_answer(vamt: Run, tmp_path: Path) -> None:
     assert machines() == {"by address": ("Lab",)}
 
 
+@contextlib.contextmanager
+def silent(address: str) -> Iterator[int]:
+    """The port of a listener there whose queue is full: it answers no connect, on Linux."""
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind((address, 0))
+        full.listen(0)
+        port = int(full.getsockname()[1])
+        for _ in range(4):
+            caller = stack.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex((address, port))
+        yield port
+
+
+@pytest.mark.sockets
+def test_what_answers_is_a_row_while_others_are_waited_for(vamt: Run) -> None:
+    """And so it stays when the command is stopped by Ctrl-C, which ends the asking at once."""
+    with silent("127.9.0.2") as port, socket.create_server(("127.9.0.1", port)):
+        words = ("addresses", "127.9.0.1-2", "--ssh-port", str(port), "--winrm-port", str(port))
+        asks = [sys.executable, "-m", "volact", "vamt", "discover", *words, "--timeout", "60"]
+        command = [*HEARS_CTRL_C, *asks]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as asking:
+            try:
+                until(lambda: list(machines()) == ["by address"])
+                assert asking.poll() is None
+                asking.send_signal(signal.SIGINT)
+                out, err = asking.communicate(timeout=SECONDS)
+            finally:
+                asking.kill()
+    assert (asking.returncode, out, err) == (130, "", "stopped\n")
+    assert list(machines()) == ["by address"]
+    with desk.desk() as at:
+        (row,) = at.vamt.access.log(at.person, limit=100)
+    assert (row.action, row.result, row.rows) == ("discover", "stopped", 1)
+
+
 @pytest.mark.sockets
 def test_progress_is_said_now_and_then(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "_STEP", 2)
@@ -156,7 +198,8 @@ def test_a_zone_and_the_names_of_addresses(
     at = ["--server", LOOPBACK, "--port", str(named.port)]
     code, answer, _ = vamt("dns", "corp.test", *at)
     assert (code, answer["code"]) == (1, "transfer-refused")
-    (tmp_path / "key").write_text(f"vamt:{named.keys[0].secret}\n")
+    (tmp_path / "key").touch(0o600)
+    (tmp_path / "key").write_text(named.keys[0].text())
     code, answer, _ = vamt("dns", "corp.test", *at, "--key", "@key")
     assert (code, answer["found"], answer["new"]) == (0, 1, 1)
     assert answer["left_out"][0] == {"where": "*.corp.test", "reason": "a wildcard"}
@@ -173,6 +216,7 @@ def test_a_zone_and_the_names_of_addresses(
 @pytest.mark.sockets
 def test_a_directory(vamt: Run, tmp_path: Path) -> None:
     entries = [Entry(f"cn={name},ou=machines", "device", cn=name) for name in ("web1", "web2", "not one")]
+    (tmp_path / "password").touch(0o600)
     (tmp_path / "password").write_text(f"{PASSWORD}\n")
     with Slapd(entries) as slapd:
         words = ["ldap", slapd.plain, "--base", MACHINES, "--account", READER, "--password", "@password"]
@@ -233,6 +277,7 @@ def test_each_wrong_call_has_its_code(run: Run, tmp_path: Path, words: str, code
     (tmp_path / "large").write_text(" " * (8 * 1024 * 1024 + 1))
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     (tmp_path / "good.csv").write_text("name\nweb1\n")
+    (tmp_path / "good.csv").chmod(0o600)  # as a file with a secret has to be
     (tmp_path / "key").write_text("x:AAAA\n")
     found, answer, _ = run(*words.split())
     assert (found, answer["code"]) == (code, said)

@@ -120,6 +120,11 @@ def test_a_line_that_is_no_text_is_left_out() -> None:
     assert read(b"\xff\n" + f"web1 {A}".encode()) == [Skipped("line 1", "it is not UTF-8"), seen("web1")]
 
 
+def test_the_keys_that_are_revoked_are_named() -> None:
+    text = f"web1 {A}\n@revoked web2 {B} gone\n@revoked * {B}\n@revoked |1|x|y {C}\n@revoked {A}\n@cert-authority * {A}\n"
+    assert knownhosts.revoked(io.BytesIO(text.encode())) == sorted((B, C))
+
+
 def test_a_revoked_key_is_pinned_nowhere() -> None:
     """Wherever the lines stand; the machine's other keys are pinned."""
     found = read(f"web1 {A}\nweb1 {B}\nweb2 {A}\n@revoked * {A}\n")

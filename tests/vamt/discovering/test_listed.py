@@ -92,6 +92,8 @@ def test_the_given_group_is_for_rows_that_name_none() -> None:
         ("web1,,,-1,,,,", 8, "'-1' is no port"),
         ("web1,,,²,,,,", 8, "'²' is no port"),
         ("web1,,,,telnet,,,", 9, "'telnet' is none of ssh, winrm, local"),
+        ("web1,,192.0.2.1,,local,,,", 18, "local is the machine that VAMT runs on"),
+        ("web1,,127.0.0.1 192.0.2.1,,Local,,,", 28, "local is the machine that VAMT runs on"),
         ('web1,,,,,"a\x07b",,', 10, "'a?b' is no name of a group"),
         (f"web1,,,,,{'g' * 65},,", 10, "is no name of a group"),
         ("web1,,,,,,00:11,", 11, "'00:11' is no mac"),
@@ -217,8 +219,15 @@ sightings = st.builds(
 )
 
 
+@pytest.mark.parametrize("address", ["", "127.0.0.1", "::1", "127.9.0.1 ::1"])
+def test_this_machine_has_no_other_machines_address(address: str) -> None:
+    (found,) = read(f"name,address,transport\nhere,{address},local\n")
+    assert isinstance(found, Sighting)
+    assert (found.transport, found.addresses) == ("local", tuple(address.split()))
+
+
 @settings(max_examples=50)
-@given(sightings, st.sampled_from(",;\t"))
+@given(sightings.filter(lambda one: one.transport != "local" or not one.addresses), st.sampled_from(",;\t"))
 def test_a_machine_that_is_written_is_read_again(one: Sighting, separator: str) -> None:
     text = io.StringIO()
     writer = csv.writer(text, delimiter=separator)

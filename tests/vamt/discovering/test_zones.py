@@ -247,14 +247,29 @@ def test_what_is_no_zone_or_no_server() -> None:
     [
         (f"vamt:{KEY.secret}\n", zones.Key("vamt", KEY.secret, "hmac-sha256")),
         (f"HMAC-SHA512:vamt:{KEY.secret}", zones.Key("vamt", KEY.secret, "hmac-sha512")),
+        (KEY.text(), zones.Key("vamt", KEY.secret, "hmac-sha256")),
     ],
 )
-def test_a_key_in_one_line(text: str, right: zones.Key) -> None:
+def test_a_key_in_one_line_or_as_tsig_keygen_writes_it(text: str, right: zones.Key) -> None:
     assert zones.read_key(text) == right
 
 
 @pytest.mark.parametrize(
-    "text", ["", "vamt", "vamt:", ":AAAA", "vamt:%%%", "md5:vamt:AAAA", "a..b:AAAA", "a:b:c:d", "vamt:A"]
+    "text",
+    [
+        "",
+        "vamt",
+        "vamt:",
+        ":AAAA",
+        "vamt:%%%",
+        "md5:vamt:AAAA",
+        "a..b:AAAA",
+        "a:b:c:d",
+        "vamt:A",
+        "key {}",
+        'key "a:b" { algorithm hmac-sha256; secret "AAAA"; };',
+        'key "a" { algorithm hmac-md5; secret "AAAA"; };',
+    ],
 )
 def test_a_key_that_is_none_is_not_repeated(text: str) -> None:
     with pytest.raises(UsageError, match="That is no TSIG key") as caught:

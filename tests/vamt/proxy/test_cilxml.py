@@ -86,6 +86,13 @@ def test_bombs(text: str) -> None:
     assert "document type or an entity" in refused(text)
 
 
+@pytest.mark.parametrize("encoding", ["nix", "utf-7", "shift_jis", "idna", "base64"])
+def test_an_encoding_that_is_not_read_is_said(encoding: str) -> None:
+    said = refused(f'<?xml version="1.0" encoding="{encoding}"?>\n<SoftwareLicensingData/>')
+    assert said.startswith("Line 1, column ")
+    assert "UTF-8" in said
+
+
 def test_what_is_malformed_says_where() -> None:
     assert refused("<SoftwareLicensingData>\n <a></b></SoftwareLicensingData>").startswith(
         "Line 2, column 7: mismatched tag"

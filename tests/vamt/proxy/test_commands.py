@@ -12,6 +12,7 @@ import pytest
 import inprocess
 from authority_process import Home, reachable
 from client.machine import FOREIGN, PARTS
+from polling import until
 from world import PRODUCT
 
 if TYPE_CHECKING:
@@ -105,14 +106,16 @@ def test_the_whole_of_it(authority: Home, tmp_path: Path) -> None:
     assert (done["applied"], done["failed"]) == (1, 1)
     (failed,) = [one for one in done["outcomes"] if one["code"]]
     assert failed["code"] == "machine-unknown"
+    assert "--into" in failed["detail"]
     assert inside.run("client", "status")["products"][0]["state"] == 1
 
     folder = tmp_path / "by-hand"
-    inside.vamt("apply", "--into", str(folder), "--again")
+    made = inside.vamt("apply", "--into", str(folder), "--again")
+    assert (made["applied"], made["written"], made["failed"]) == (0, 2, 0)
     (theirs,) = [one for one in folder.iterdir() if not one.name.startswith("here")]
     other.run("/atp", str(theirs), program="slmgr")
     assert other.run("client", "status")["products"][0]["state"] == 1
-    assert {one["state"] for one in inside.vamt("receipt")["outcomes"]} == {"applied"}
+    assert sorted(one["state"] for one in inside.vamt("receipt")["outcomes"]) == ["applied", "handed"]
     assert [one["direction"] for one in inside.vamt("lists")] == ["answer-in", "out"]
     assert [one["direction"] for one in outside.vamt("lists")] == ["answer-out", "in"]
 
@@ -128,6 +131,49 @@ def test_the_whole_of_it(authority: Home, tmp_path: Path) -> None:
     (row,) = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
     assert row["product"] == PRODUCT
     assert inside.vamt("export", str(tmp_path / "log.xlsx"), "--log")["rows"] > 5
+
+
+def test_a_block_reaches_machines_that_call_nobody(authority: Home, tmp_path: Path) -> None:
+    """M5: the status list travels on the medium; VAMT brings it to one machine, another takes it from the file."""
+    key = authority.key(activations=2)
+    inside, outside = Place(tmp_path / "inside", PARTS), Place(tmp_path / "outside", {})
+    inside.set_up(authority)
+    outside.set_up(authority)
+    other = Place(tmp_path / "other", FOREIGN)
+    (other.folder / "product").write_text(json.dumps(authority.product))
+    for one in (inside, other):
+        one.client(authority, key.text())
+    assert other.run("client", "activate")["state"] == 1
+    inside.vamt("machine", "add", "here", "--transport", "local")
+    inside.vamt("collect", "--all")
+    out, back = str(tmp_path / "out.cil"), str(tmp_path / "back.cil")
+    inside.vamt("export", out, "--all")
+    outside.vamt("import", out)
+    outside.vamt("acquire")
+    outside.vamt("export", back, "--answers", "newest")
+    inside.vamt("import", back)
+    inside.vamt("apply")
+    for row in authority.run("activation", "list", "--key", key.label):
+        authority.run("activation", "block", row["activation"])
+
+    def has_the_block() -> bool:
+        """The authority's service sees what its commands changed when it looks the next time."""
+        outside.vamt("acquire")
+        outside.vamt("export", back, "--answers", "newest")
+        done = other.run("client", "status-list", f"{back}.status")
+        return bool(done["products"][0]["state"] == 4)
+
+    until(has_the_block)
+    assert inside.run("client", "status")["products"][0]["state"] == 1, "never told"
+    inside.vamt("import", f"{back}.status")
+    (row,) = inside.vamt("apply", "--status-list", "--all")["outcomes"]
+    assert (row["machine"], row["operation"], row["state"]) == ("here", "status-list", "applied")
+    assert [row["reason"] for row in inside.run("client", "status")["products"]] == ["blocked"]
+    folder = tmp_path / "by-hand"
+    assert inside.vamt("apply", "--status-list", "--all", "--into", str(folder))["written"] == 1
+    (file,) = folder.iterdir()
+    assert file.read_bytes() == (tmp_path / "back.cil.status").read_bytes()
+    assert file.suffix == ".status"
 
 
 def test_wrong_calls(authority: Home, tmp_path: Path) -> None:
@@ -156,6 +202,10 @@ def test_wrong_calls(authority: Home, tmp_path: Path) -> None:
         (("apply", "A" * 22), 1, "list-unknown"),
         (("apply", "--all"), 2, "usage"),
         (("apply", "--kept"), 1, "selection-empty"),
+        (("apply", "--status-list"), 1, "selection-empty"),
+        (("apply", "--kept", "--status-list", "--all"), 2, "usage"),
+        (("apply", "A" * 22, "--status-list"), 2, "usage"),
+        (("apply", "A" * 22, "--kept"), 2, "usage"),
         (("trust", "x"), 2, "usage"),
         (("receipt", "A" * 22), 1, "list-unknown"),
     ]:

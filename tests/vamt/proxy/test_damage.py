@@ -387,7 +387,10 @@ def test_a_lab_list_and_another(trip: Trip) -> None:
 
 @pytest.fixture(scope="module")
 def _shared(tmp_path_factory: pytest.TempPathFactory, databases: Any, authorities: Any) -> Any:
-    made = Trip(tmp_path_factory.mktemp("shared"), databases, authorities)
+    folder = tmp_path_factory.mktemp("shared")
+    made = Trip(
+        authorities.sqlite(folder / "authority.db"), lambda name: databases.sqlite(folder / f"{name}.db")
+    )
     yield made, one_answer(made, 2)
     made.close()
 

@@ -6,7 +6,7 @@ import secrets
 
 import pytest
 
-from vamt.proxy.trips import Trip
+from vamt.proxy.trips import ON_BOTH, Trip
 from vamt.site import OPERATOR
 from volact.authority import statuslist
 from volact.protocol.keys import ProductKey
@@ -70,6 +70,7 @@ def test_a_kept_confirmation_that_fell_is_given_to_nobody_and_forgotten(
     assert len(kept_acts(trip)) == 1
 
 
+@ON_BOTH
 def test_one_that_comes_after_the_list_is_not_found(trip: Trip) -> None:
     lid, act = fallen(trip, "returned")
     with trip.inside.site.store.reading() as tx:
@@ -86,6 +87,7 @@ def test_one_that_comes_after_the_list_is_not_found(trip: Trip) -> None:
     assert len(found) == 2
 
 
+@ON_BOTH
 def test_a_machine_whose_confirmation_fell_is_asked_for_again(trip: Trip) -> None:
     """Else an export would say for ever that one is kept."""
     key = trip.authority.key(activations=3)

@@ -6,7 +6,7 @@ import secrets
 
 import pytest
 
-from vamt.proxy.trips import ALL, Trip, rows_of
+from vamt.proxy.trips import ALL, ON_BOTH, Trip, rows_of
 from vamt.site import OPERATOR, VIEWER
 from volact.authority import statuslist
 from volact.protocol import ids
@@ -18,6 +18,7 @@ from volact.vamt.selecting import Selection
 from world import claims_of, key_signer, remaining
 
 
+@ON_BOTH
 def test_out_and_back(trip: Trip) -> None:
     """P1: export, import, acquire, export, import, apply; each machine gets its own confirmation."""
     key = trip.authority.key(activations=5)
@@ -33,6 +34,7 @@ def test_out_and_back(trip: Trip) -> None:
     }
 
 
+@ON_BOTH
 def test_a_trip_is_receipted_on_both_sides(trip: Trip) -> None:
     """Issue 5 item 4: which row, which key, when, by whom."""
     key = trip.authority.key(activations=5)
@@ -95,6 +97,7 @@ def test_two_exports_share_no_row_id(trip: Trip) -> None:
     assert not found[0] & found[1]
 
 
+@ON_BOTH
 def test_twice_is_once(trip: Trip) -> None:
     """P3: the same list twice, both ways."""
     key = trip.authority.key(activations=5)
@@ -149,6 +152,7 @@ def test_an_authority_that_goes_away_half_way(trip: Trip) -> None:
     assert trip.authority.counts(key) == (200, 102, 98)
 
 
+@ON_BOTH
 def test_three_of_five_and_a_machine_rebuilt_between_the_trips(trip: Trip) -> None:
     """F33: the report is exact; the rebuilt machine is activated by what came for its former self (row 12)."""
     key = trip.authority.key(activations=3)
@@ -180,6 +184,7 @@ def test_other_hardware_under_an_old_name_refuses(trip: Trip) -> None:
     assert (again.machine, again.refusal and again.refusal.code) == ("pc0.secret.example", "other-machine")
 
 
+@ON_BOTH
 def test_kept_confirmations_are_given_again(trip: Trip) -> None:
     """P4: a machine rebuilt on the same hardware; no count spent, no one contacted."""
     key = trip.authority.key(activations=3)
@@ -208,6 +213,7 @@ def test_an_export_says_for_whom_a_confirmation_is_kept(trip: Trip) -> None:
     assert {one.state for one in done.outcomes} == {"written"}
 
 
+@ON_BOTH
 def test_hosts_returns_and_counts_travel_too(trip: Trip) -> None:
     """P5, M3, M6: a host's request, a return and a remaining proof are rows; what comes back is what was asked for."""
     mak, host_key = trip.authority.key(activations=3), trip.authority.key("kms-host")
@@ -268,6 +274,7 @@ def test_the_status_list_travels_on_the_medium(trip: Trip) -> None:
     assert lid
 
 
+@ON_BOTH
 def test_an_older_status_list_changes_nothing(trip: Trip) -> None:
     """PROTOCOL 7: a later pair replaces an earlier one, never the other way."""
     key = trip.authority.key()

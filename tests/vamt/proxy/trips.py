@@ -8,7 +8,10 @@ import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
+import pytest
+
 import authority_site
+from databases import KINDS
 from vamt.site import ADMINISTRATOR, OPERATOR, Site, product
 from volact.authority import records as authority_records
 from volact.authority import statuslist
@@ -26,16 +29,17 @@ from volact.vamt.selecting import Selection
 from world import PRODUCT, Machine, claims_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from databases import Databases
     from volact.protocol.keys import ProductKey
     from volact.vamt.applying import Work
     from volact.vamt.searching import Target
 
 ADDRESS = "https://authority.test"
 ALL = Selection(all=True)
+ON_BOTH = pytest.mark.parametrize("trip", KINDS, indirect=True)
+"""The test is done with VAMTs on each kind of database."""
 
 
 class Wire:
@@ -105,13 +109,13 @@ class Side:
 class Trip:
     """Inside, outside, and the authority."""
 
-    def __init__(self, folder: Path, databases: Databases, authorities: Databases) -> None:
-        self.authority = authority_site.Site(authorities.sqlite(folder / "authority.db"))
+    def __init__(self, authority: Path, database: Callable[[str], str | Path]) -> None:
+        self.authority = authority_site.Site(authority)
         claims = {"sub": PRODUCT, "name": PRODUCT, "edition": "client", "pol": {}, "url": ADDRESS}
         self.authority.office.add_product(claims, [])
         self.pub = self.authority.pub
         product_file = self.authority.office.export_product(PRODUCT)
-        self.sites = [Site(databases.sqlite(folder / f"{name}.db")) for name in ("inside", "outside")]
+        self.sites = [Site(database(name)) for name in ("inside", "outside")]
         self.inside, self.outside = (Side(one, product_file, self.pub) for one in self.sites)
         self.wire = Wire(self.authority)
         self.machines: dict[str, Machine] = {}

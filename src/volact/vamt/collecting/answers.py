@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from volact.protocol import ids, jws
+from volact.protocol.documents import STATE_NAMES
 from volact.protocol.problems import DocumentRefused, Refusal, printable
 from volact.vamt.collecting.targets import MOST_OUTPUT
 from volact.vamt.discovering import names
-from volact.vamt.inventory import STATES, Product, Report
+from volact.vamt.inventory import Product, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,6 +48,27 @@ def of_run(ran: Ran) -> Report | Refusal:
     if ran.exit != 0:
         return Refusal("client-failed", f"Exit code {ran.exit}: {said or 'nothing was said'}")
     return of_status(ran.out)
+
+
+def of_command(ran: Ran) -> dict[str, Any] | Refusal:
+    """What a command of volact's or slmgr's with ``--json`` answered; or why it did not, in its own words if it has some."""
+    said = first_line(ran.err) or first_line(ran.out)
+    if ran.exit in _NOT_FOUND:
+        return Refusal("client-missing", said)
+    failed = Refusal("client-failed", f"Exit code {ran.exit}: {said or 'nothing was said'}")
+    try:
+        members = jws.read_json(ran.out)
+    except DocumentRefused as error:
+        began = first_line(ran.out) or "(nothing)"
+        return (
+            failed if ran.exit else Refusal("answer-nonsense", f"{error.refusal.detail}; it begins: {began}")
+        )
+    if not ran.exit:
+        return members
+    code, title = members.get("code"), members.get("title")
+    if not isinstance(code, str) or not isinstance(title, str):
+        return failed
+    return Refusal.received(code, str(members.get("detail", "")), title)
 
 
 def of_status(data: bytes) -> Report | Refusal:
@@ -122,7 +144,7 @@ def _product(row: Mapping[str, Any]) -> Product:
     if not publisher or not product:
         raise _Wrong("a product without publisher or product")
     state = _member(row, "state", int)
-    if not 0 <= state < len(STATES):
+    if not 0 <= state < len(STATE_NAMES):
         raise _Wrong("state is out of range")
     return Product(
         publisher,

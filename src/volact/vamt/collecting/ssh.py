@@ -1,7 +1,9 @@
 """Commands on machines over SSH, hundreds at once. The one file that speaks SSH (V2, T26, T29).
 
 - A machine shows its host key before anything is told to it. One that is not pinned is told nothing, unless the first
-  key may be believed; one that differs from the pinned ones never is.
+  key may be believed; one that differs from the pinned ones, or was revoked, never is.
+- Who is only believed is told no password, and nothing to read, which may be a product key: keys and agents alone prove
+  who we are there.
 - What a shell there gets is one command of quoted words; nothing of it is the shell's to expand.
 - Nothing of this user's own SSH settings counts: no configuration, known_hosts, agent or key that the login does not name.
 - What a machine says in an error is cut and cannot steer a terminal.
@@ -13,6 +15,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import os
 import shlex
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +23,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import asyncssh
 
+from volact.files import is_exposed
 from volact.protocol.problems import BrokenData, Refusal, Refused, Unreachable
 from volact.vamt.collecting import reading
 from volact.vamt.collecting.answers import first_line
 from volact.vamt.collecting.targets import SSH_PORT, Jump, Login, Ran
+from volact.vamt.inventory import is_pinned
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -52,29 +57,37 @@ _RSA = {"ssh-rsa": ("rsa-sha2-256", "rsa-sha2-512")}
 logging.getLogger("asyncssh").addHandler(logging.NullHandler())
 
 
+_PINNED_ONLY = "is told only to a machine whose host key is pinned."
+
+
 class _Place(NamedTuple):
-    """Where an SSH server is, by which keys it is known, and whether another first one is believed."""
+    """Where an SSH server is, by which keys it is known, and whether another first one is believed; if not, why."""
 
     host: str
     port: int
     host_keys: tuple[str, ...]
     accept_new: bool
+    revoked: tuple[str, ...] = ()
+    remark: str = ""
 
 
 class _Watch(asyncssh.SSHClient):
     """Compares the host key that is shown with the pinned ones, and offers the login's keys once that is done."""
 
-    def __init__(self, place: _Place, keys: Sequence[Any], agent: str) -> None:
+    def __init__(self, place: _Place, keys: Sequence[Any], agent: str, remark: str) -> None:
         self._place, self._keys, self._agent = place, list(keys), agent
         self._connected: asyncssh.SSHAgentClient | None = None
         self._offered = False
-        self.shown = self.fingerprint = self.remark = ""
+        self.shown = self.fingerprint = ""
+        self.remark = remark
 
     def validate_host_public_key(self, _host: str, _addr: str, _port: int, key: asyncssh.SSHKey) -> bool:
         self.shown = " ".join(key.export_public_key("openssh").decode("ascii").split()[:2])
         self.fingerprint = key.get_fingerprint()
+        if self.shown in self._place.revoked:
+            return False
         if self._place.host_keys:
-            return self.shown in self._place.host_keys
+            return is_pinned(self.shown, self._place.host_keys)
         return self._place.accept_new
 
     async def public_key_auth_requested(self) -> list[Any] | None:
@@ -104,9 +117,14 @@ class _Watch(asyncssh.SSHClient):
 
     def refusal(self) -> Refusal:
         """Why the key that was shown is not believed."""
-        code = "host-key-changed" if self._place.host_keys else "host-key-unknown"
+        is_revoked = self.shown in self._place.revoked
+        code = "host-key-changed" if self._place.host_keys or is_revoked else "host-key-unknown"
         extra = (("host_key", self.shown), ("fingerprint", self.fingerprint))
-        return Refusal(code, f"It shows {self.fingerprint}.", extra)
+        said = (
+            f"It shows {self.fingerprint}.",
+            "That key was revoked." if is_revoked else self._place.remark,
+        )
+        return Refusal(code, " ".join(filter(None, said)), extra)
 
 
 class _Connected(NamedTuple):
@@ -145,7 +163,7 @@ class Ssh:
             Refused: `credential-refused`, `login-unusable`.
         """
         async with contextlib.AsyncExitStack() as stack:
-            found = await self._reach(target, login)
+            found = await self._reach(target, login, is_told=bool(stdin))
             stack.push_async_callback(_close, found.connection)
             with _translated():
                 async with _within(self._limits.answer, "an answer"):
@@ -160,13 +178,19 @@ class Ssh:
             code = process.exit_status
             return Ran(-1 if code is None else code, out, err, found.host_key)
 
-    async def _reach(self, target: Target, login: Login) -> _Connected:
-        """Connect to a machine at the first of its names and addresses at which one can."""
+    async def _reach(self, target: Target, login: Login, *, is_told: bool) -> _Connected:
+        """Connect to a machine at the first of its names and addresses at which one can; `is_told` something to read."""
+        remark = ""
+        if self._limits.accept_new and not target.host_keys:
+            has_key = login.key or login.key_file or login.agent
+            what = "What it is to read" if is_told else "" if has_key else "Its password"
+            remark = f"{what} {_PINNED_ONLY}" if what else ""
+        accept_new = self._limits.accept_new and not remark
         tunnel = await self._through(login) if login.jump else None
         port = target.port or SSH_PORT
         refused = Refusal("unreachable-name")
         for host in target.hosts:
-            place = _Place(host, port, target.host_keys, self._limits.accept_new)
+            place = _Place(host, port, target.host_keys, accept_new, target.revoked, remark)
             try:
                 return await self._connect(place, login, tunnel)
             except Unreachable as error:
@@ -203,7 +227,8 @@ class Ssh:
     ) -> _Connected:
         if login not in self._keys:
             self._keys[login] = _keys(login)
-        watch = _Watch(place, self._keys[login], login.agent)
+        remark = f"Its password {_PINNED_ONLY}" if login.password and not place.host_keys else ""
+        watch = _Watch(place, self._keys[login], login.agent, remark)
         options = self._options(place, login)
         with _translated(watch):
             way = {"tunnel": tunnel} if tunnel else {"sock": await self._socket(place)}
@@ -244,10 +269,13 @@ class Ssh:
             family = socket.AF_INET6 if ipaddress.ip_address(place.host).version == 6 else socket.AF_INET  # noqa: PLR2004 - IPv6
             return [(family, (place.host, place.port))]
         try:
-            found = await asyncio.get_running_loop().run_in_executor(
-                self._names, lambda: socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
-            )
-        except (OSError, UnicodeError):
+            async with asyncio.timeout(
+                self._limits.connect
+            ):  # a name server may be silent, and the address good
+                found = await asyncio.get_running_loop().run_in_executor(
+                    self._names, lambda: socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+                )
+        except (OSError, UnicodeError, TimeoutError):
             raise Unreachable(Refusal("unreachable-name", place.host)) from None
         return [(family, address) for family, _, _, _, address in found]
 
@@ -256,7 +284,7 @@ class Ssh:
         return {
             "config": None,
             "username": login.user or (),
-            "password": login.password or None,
+            "password": (login.password or None) if place.host_keys else None,
             "client_keys": None,
             "agent_path": None,
             "known_hosts": ([], [], []),
@@ -288,12 +316,16 @@ def _keys(login: Login) -> list[Any]:
 
     Raises:
         Refused: `login-unusable`.
-        BrokenData: `not-readable`, if its key's file is.
+        BrokenData: `not-readable` or `key-file-exposed`, if its key's file is.
     """
     text = login.key
     if login.key_file:
         try:
             with open(login.key_file, encoding="ascii") as file:  # noqa: PTH123 - the text that the login holds
+                if is_exposed(os.fstat(file.fileno()).st_mode):
+                    raise BrokenData(
+                        f"The SSH key's file {login.key_file} can be read by others.", "key-file-exposed"
+                    )
                 text = file.read()
         except (OSError, UnicodeDecodeError):
             raise BrokenData(f"The SSH key's file {login.key_file} cannot be read.", "not-readable") from None

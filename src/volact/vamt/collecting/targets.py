@@ -80,8 +80,10 @@ class Target(NamedTuple):
         hosts: names and addresses at which it may be reached, in the order in which they are tried.
         port: the port; None: the transport's own.
         transport: ``ssh``, ``winrm`` or ``local``.
-        host_keys: its pinned host keys; without one it is not asked, unless `Limits.accept_new` says so.
+        host_keys: its pinned host keys, or their fingerprints; without one it is not asked, unless `Limits.accept_new`
+            says so.
         login: name of its login, which is its group's; empty: the login for all.
+        revoked: host keys that were its own and are never believed again.
     """
 
     mid: str
@@ -90,6 +92,7 @@ class Target(NamedTuple):
     transport: str = SSH
     host_keys: tuple[str, ...] = ()
     login: str = ""
+    revoked: tuple[str, ...] = ()
 
 
 class Limits(NamedTuple):
@@ -101,7 +104,8 @@ class Limits(NamedTuple):
         connect: within so long it has taken the connection.
         login: within so long after that it has shown its host key and let us in.
         answer: within so long after that it has answered; what hangs is let go before `whole`.
-        accept_new: whether the first host key of a machine without a pinned one is believed (T29: off).
+        accept_new: whether the first host key of a machine without a pinned one is believed (T29: off). Such a machine
+            is told no password, and nothing on standard input.
     """
 
     at_once: int = 100
@@ -157,6 +161,11 @@ class Progress(NamedTuple):
     total: int
     done: int = 0
     failed: int = 0
+
+
+def transport_of(said: str, platform: str) -> str:
+    """How a machine is reached: as was said, or as is usual for its platform."""
+    return said or (WINRM if platform == "windows" else SSH)
 
 
 def program_words(command: tuple[str, ...], program: str) -> tuple[str, ...] | None:

@@ -12,9 +12,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from volact.protocol import ids, machine
+from volact.protocol.documents import STATE_NAMES
 from volact.protocol.problems import Refusal, printable
 from volact.vamt.discovering import names
-from volact.vamt.inventory import STATES, WINDOWS, Product, Report
+from volact.vamt.inventory import WINDOWS, Product, Report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +36,8 @@ QUERIES: Mapping[str, str] = {
 """What is asked, by class: of products only those with a key or a state; there are hundreds of others."""
 NEEDED = (PRODUCTS, SERVICE)
 """Without these there is no report; the others are left out where the account may not read them."""
-_TEXT = 250
+_TEXT = 120
+"""Characters of a text: several of them, four bytes each, fit a row of a PostgreSQL index, which has 2,700 bytes."""
 _MINUTE = 60
 _FOREVER = 10_000_000
 """Minutes of grace, 19 years, beyond which a number is none."""
@@ -74,7 +76,7 @@ def report(found: Mapping[str, Sequence[Mapping[str, str]]], now: int) -> Report
     hypervisor = next((name for word, name in _HYPERVISORS if word in maker), "")
     return Report(
         name=host.name,
-        domain=_text(computer, "Domain").lower() if is_joined else "",
+        domain=_domain(_text(computer, "Domain")) if is_joined else "",
         platform="windows",
         system=f"{_text(system, 'Caption')} {_text(system, 'Version')}".strip(),
         identity=_identity(_text(firmware, "UUID")),
@@ -84,9 +86,15 @@ def report(found: Mapping[str, Sequence[Mapping[str, str]]], now: int) -> Report
     )
 
 
+def _domain(text: str) -> str:
+    """A domain in small letters; empty if the text is none, for machines are called by it."""
+    found = names.host(text)
+    return ".".join(filter(None, found)) if found else ""
+
+
 def _product(row: Mapping[str, str], service: Mapping[str, str], now: int) -> Product | None:
     name = _text(row, "Name") or _text(row, "ID")
-    state = _number(row, "LicenseStatus", len(STATES) - 1)
+    state = _number(row, "LicenseStatus", len(STATE_NAMES) - 1)
     if not name or state is None:
         return None
     grace = _number(row, "GracePeriodRemaining", _FOREVER)

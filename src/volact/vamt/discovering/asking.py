@@ -21,7 +21,7 @@ from volact.vamt.discovering.atonce import each
 from volact.vamt.inventory import Sighting
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
 SSH, WINRM = 22, (5986, 5985)
 OPEN, CLOSED, SILENT, NO_ROUTE = "open", "closed", "silent", "no-route"
@@ -78,7 +78,7 @@ async def discover(
     ports: Ports = Ports(),  # noqa: B008 - a value
     limits: Limits = Limits(),  # noqa: B008 - a value
     group: str = "",
-) -> AsyncIterator[Sighting]:
+) -> AsyncGenerator[Sighting, None]:
     """The addresses at which a port answers, as they answer; `tell` hears of each one that was asked."""
     asked = (ports.ssh, *ports.winrm)
 

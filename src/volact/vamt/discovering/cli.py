@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import AsyncGenerator
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -16,13 +18,14 @@ from cyclopts import Parameter
 
 from volact import commands
 from volact.commands import WHOLE, Json
-from volact.console import Console, secret_argument, table
+from volact.console import Console, credential_argument, table
 from volact.protocol.problems import BrokenData, Refusal, Refused, Unreachable, UsageError
+from volact.vamt.discovering import atonce
 from volact.vamt.discovering.names import Skipped
 from volact.vamt.views import check_name
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from volact.vamt.discovering.asking import Progress
     from volact.vamt.discovering.names import Found
@@ -68,7 +71,7 @@ def ldap(
         url,
         base,
         account,
-        _secret(password, "--password"),
+        credential_argument(password, "--password"),
         ca,
         plain,
         filter or source.COMPUTERS,
@@ -88,7 +91,7 @@ def dns(
     key: Annotated[
         str,
         Parameter(
-            help="A TSIG key, [ALGORITHM:]NAME:SECRET: - (standard input) or @FILE.",
+            help="A TSIG key, [ALGORITHM:]NAME:SECRET or what tsig-keygen writes: - (standard input) or @FILE.",
             allow_leading_hyphen=True,
         ),
     ] = "",
@@ -113,9 +116,9 @@ def dns(
         addresses = _addresses((reverse,))
         tell = _telling(console)
         walk = walking.discover(addresses, where, lambda one: tell(one.asked, one.total), group=into)
-        _take(console, f"dns {server[:200]} --reverse", _all(walk, dry_run=dry_run), dry_run=dry_run)
+        _take(console, f"dns {server[:200]} --reverse", walk, dry_run=dry_run)
         return
-    signed = zones.read_key(_secret(key, "--key")) if key else None
+    signed = zones.read_key(credential_argument(key, "--key", whole=True)) if key else None
     found = zones.discover(zone, where, signed, group=into)
     _take(console, f"dns {zone[:200]}", found, dry_run=dry_run)
 
@@ -146,23 +149,26 @@ def addresses(
     listed, into = _addresses(ranges), _group(group)
     console = Console(json=json)
     tell = _telling(console)
-    counts: list[Progress] = []
-
-    def hear(progress: Progress) -> None:
-        counts[:] = [progress]
-        tell(progress.asked, progress.total)
-
     limits = asking.Limits(patience=timeout)
-    found = asking.discover(listed, hear, asking.Ports(ssh_port, winrm), limits, into)
-    rows = _all(found, dry_run=dry_run)
-    last = counts[0]
-    if last.no_route == last.total:
-        raise Unreachable(Refusal("network-unreachable", f"None of {last.total} could be called."))
-    console.remark(
-        f"{last.total} addresses: {last.open} answer, {last.closed} have no such port open,"
-        f" {last.silent} are silent, to {last.no_route} there is no way"
-    )
-    _take(console, f"addresses {' '.join(ranges)[:200]}", rows, dry_run=dry_run)
+
+    async def found() -> AsyncGenerator[Found, None]:
+        counts: list[Progress] = []
+
+        def hear(progress: Progress) -> None:
+            counts[:] = [progress]
+            tell(progress.asked, progress.total)
+
+        async for one in asking.discover(listed, hear, asking.Ports(ssh_port, winrm), limits, into):
+            yield one
+        (last,) = counts
+        if last.no_route == last.total:
+            raise Unreachable(Refusal("network-unreachable", f"None of {last.total} could be called."))
+        console.remark(
+            f"{last.total} addresses: {last.open} answer, {last.closed} have no such port open,"
+            f" {last.silent} are silent, to {last.no_route} there is no way"
+        )
+
+    _take(console, f"addresses {' '.join(ranges)[:200]}", found(), dry_run=dry_run)
 
 
 @app.command
@@ -204,16 +210,26 @@ def known_hosts(
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Find machines in OpenSSH's known_hosts; their host keys are pinned, so that no other machine can take their place."""
+    """Find machines in OpenSSH's known_hosts; their host keys are pinned, so that no other machine can take their place.
+
+    A key that a line marks @revoked is taken off every machine that is known.
+    """
     from volact.vamt.discovering import knownhosts
 
     path, into = file or Path("~/.ssh/known_hosts").expanduser(), _group(group)
     try:
-        with path.open("rb") as opened:
-            found = list(knownhosts.discover(opened, into))
+        data = path.read_bytes()
     except OSError as error:
         raise commands.not_readable(path, error) from None
-    _take(Console(json=json), f"known-hosts {path.name[:200]}", found, dry_run=dry_run)
+    found, revoked = list(knownhosts.discover(BytesIO(data), into)), knownhosts.revoked(BytesIO(data))
+    console, source = Console(json=json), f"known-hosts {path.name[:200]}"
+    if revoked and not dry_run:
+        from volact.vamt import desk
+
+        with desk.desk() as at:
+            count = at.vamt.machines.revoke_keys(at.person, revoked, source)
+        console.remark(f"revoked: {len(revoked)} host keys, taken off {count} machines")
+    _take(console, source, found, dry_run=dry_run)
 
 
 # --- taking in ----------------------------------------------------------------------------------------------------
@@ -227,14 +243,14 @@ class _Heard:
         self.skipped = 0
         self.left_out: list[Skipped] = []
 
-    def only_sightings(self, found: Iterable[Found]) -> Iterator[Sighting]:
+    def only_sightings(self, found: Iterable[Found | None]) -> Iterator[Sighting | None]:
         for one in found:
             if isinstance(one, Skipped):
                 self.skipped += 1
                 if len(self.left_out) < SHOWN:
                     self.left_out.append(one)
             else:
-                self.found += 1
+                self.found += one is not None
                 yield one
 
     def say(self, console: Console) -> dict[str, object]:
@@ -246,20 +262,23 @@ class _Heard:
         return {"skipped": self.skipped, "left_out": [one._asdict() for one in self.left_out]}
 
 
-def _take(console: Console, source: str, found: Iterable[Found], *, dry_run: bool) -> None:
+def _take(
+    console: Console, source: str, found: Iterable[Found] | AsyncGenerator[Found, None], *, dry_run: bool
+) -> None:
     """Take in what a source says, or show it; and answer what became of it."""
     heard = _Heard()
-    sightings = heard.only_sightings(found)
     if dry_run:
-        shown = list(itertools.islice(sightings, SHOWN))
-        for _ in sightings:
-            pass
-        _show(console, heard, shown)
+        _show(console, heard, _given(found, lambda all_: _first(heard.only_sightings(all_))))
         return
     from volact.vamt import desk
 
     with desk.desk() as at:
-        taken = at.vamt.machines.take_sightings(at.person, sightings, source=source)
+        taken = _given(
+            found,
+            lambda all_: at.vamt.machines.take_sightings(
+                at.person, heard.only_sightings(all_), source=source
+            ),
+        )
     answer = {"found": heard.found, **taken._asdict(), **heard.say(console)}
     if not heard.found:
         console.answer(answer, f"found: nothing ({heard.skipped} rows were left out)")
@@ -292,23 +311,22 @@ def _show(console: Console, heard: _Heard, shown: list[Sighting]) -> None:
     console.answer(answer, prose)
 
 
-def _all(found: AsyncIterator[T], *, dry_run: bool) -> list[T]:
-    """All that a source yields; it ends before anything is written, so that writing does not make it wait."""
-    if not dry_run:
-        _is_set_up()
-
-    async def listen() -> list[T]:
-        return [one async for one in found]
-
-    return asyncio.run(listen())
+def _given(
+    found: Iterable[Found] | AsyncGenerator[Found, None], take: Callable[[Iterable[Found | None]], T]
+) -> T:
+    """What `take` comes to with what a source yields; one that asks around is not held up by it."""
+    if isinstance(found, AsyncGenerator):
+        return asyncio.run(atonce.kept(found, take))
+    return take(found)
 
 
-def _is_set_up() -> None:
-    """See to it, before anybody is called, that there is a VAMT to take it in."""
-    from volact.vamt import setup
-
-    if not setup.folder().is_dir():
-        raise Refused(Refusal("not-set-up", "Run `volact vamt init`."))
+def _first(sightings: Iterator[Sighting | None]) -> list[Sighting]:
+    """The first of them, and all of them heard."""
+    there = (one for one in sightings if one is not None)
+    first = list(itertools.islice(there, SHOWN))
+    for _ in there:
+        pass
+    return first
 
 
 # --- arguments ----------------------------------------------------------------------------------------------------
@@ -322,14 +340,6 @@ def _telling(console: Console) -> Callable[[int, int], None]:
             console.remark(f"asked {asked} of {total} addresses")
 
     return tell
-
-
-def _secret(text: str, option: str) -> str:
-    if text and text != "-" and not text.startswith("@"):
-        raise UsageError(
-            f"{option} takes no secret itself.", f"Give {option} @FILE, or - for standard input."
-        )
-    return secret_argument(text)
 
 
 def _group(name: str) -> str:

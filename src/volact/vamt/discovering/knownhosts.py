@@ -1,6 +1,7 @@
 """Machines from OpenSSH's known_hosts, with the host keys to pin (V1, T29; the format is of sshd(8)).
 
-- A key that a line revokes is pinned nowhere, wherever it stands; a certificate authority's key is no machine's.
+- A key that a line revokes is pinned nowhere, wherever it stands, and is taken off the machines that have it; a
+  certificate authority's key is no machine's.
 - A hashed name cannot be listed: such lines are left out and counted as one.
 - Lines about one machine are one sighting: those of the same name and port; those of an address only, where exactly one
   named machine has it. Names on one line may be several machines that share a key, so each is one.
@@ -27,6 +28,7 @@ _BRACKETED = re.compile(r"\[([^\]]+)\]:([0-9]{1,5})")
 _KIND = re.compile(r"(?:ssh-|ecdsa-sha2-|sk-)[a-zA-Z0-9@.-]{1,60}")
 _PATTERN = frozenset("*?!")
 _HASHED = "|1|"
+_REVOKED = "@revoked"
 _LENGTH = 4
 
 
@@ -65,10 +67,10 @@ def discover(file: IO[bytes], group: str = "") -> Iterator[Found]:
             hashed.append(number)
         elif line is not None:
             lines.append(line)
-    revoked = {line.key for line in lines if line.marker == "@revoked"}
+    gone = {line.key for line in lines if line.marker == _REVOKED}
     machines: dict[_Place, _Machine] = {}
     for line in lines:
-        yield from _take(line, revoked, machines)
+        yield from _take(line, gone, machines)
     if hashed:
         yield Skipped(
             f"line {hashed[0]}",
@@ -77,6 +79,12 @@ def discover(file: IO[bytes], group: str = "") -> Iterator[Found]:
     _join(machines)
     for place, machine in machines.items():
         yield _sighting(place, machine, group)
+
+
+def revoked(file: IO[bytes]) -> list[str]:
+    """The host keys that the lines of a known_hosts file revoke: they are to be taken off every machine (T29)."""
+    lines = [_line(number, found) for number, found in enumerate(_read(file), 1)]
+    return sorted({line.key for line in lines if isinstance(line, _Line) and line.marker == _REVOKED})
 
 
 def _read(file: IO[bytes]) -> Iterator[bytes]:
@@ -99,7 +107,7 @@ def _line(number: int, data: bytes) -> _Line | Skipped | None:
     if not words or words[0].startswith("#"):
         return None
     marker = words.pop(0) if words[0].startswith("@") else ""
-    if marker not in ("", "@revoked", "@cert-authority"):
+    if marker not in ("", _REVOKED, "@cert-authority"):
         return Skipped(where, f"{names.shown(marker)} is no marker")
     if len(words) >= 3 and words[1].isdigit():  # noqa: PLR2004 - host, bits, exponent
         return Skipped(where, "it is a key of SSH protocol 1")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import ipaddress
 from typing import IO, TYPE_CHECKING, NamedTuple, NoReturn
 
 from volact.protocol.problems import Refusal, Refused
@@ -171,6 +172,8 @@ def _sighting(row: dict[str, str], group: str) -> Sighting | _Bad:
         return port
     if transport and transport not in TRANSPORTS:
         return _Bad("transport", f"{names.shown(transport)} is none of {', '.join(TRANSPORTS)}")
+    if transport == "local" and not all(map(_is_own, addresses)):
+        return _Bad("transport", "local is the machine that VAMT runs on, and the address may be another's")
     if not into.isprintable() or len(into) > _MOST_GROUP:
         return _Bad("group", f"{names.shown(into)} is no name of a group")
     if not host.name and not addresses:
@@ -180,6 +183,11 @@ def _sighting(row: dict[str, str], group: str) -> Sighting | _Bad:
     if not platform.isprintable() or len(platform) > _MOST_GROUP:
         return _Bad("platform", f"{names.shown(platform)} is no name of a system")
     return Sighting("csv", host.name, host.domain, addresses, port, transport, platform, macs, group=into)
+
+
+def _is_own(address: str) -> bool:
+    """Whether an address is no other machine's: what is asked as ``local`` would be taken for that one."""
+    return ipaddress.ip_address(address).is_loopback
 
 
 def _host(name: str, domain: str) -> Host | _Bad:

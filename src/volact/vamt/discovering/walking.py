@@ -23,7 +23,7 @@ from volact.vamt.discovering.names import Found, Skipped
 from volact.vamt.inventory import Sighting
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from volact.vamt.discovering.zones import Server
 
@@ -54,7 +54,7 @@ async def discover(
     tell: Callable[[Progress], None],
     patience: Sequence[float] = PATIENCE,
     group: str = "",
-) -> AsyncIterator[Found]:
+) -> AsyncGenerator[Found, None]:
     """The machines that addresses point to, as the answers come.
 
     Raises:

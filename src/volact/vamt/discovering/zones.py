@@ -22,6 +22,7 @@ import dns.tsig
 import dns.xfr
 import dns.zone
 
+from volact import tsig
 from volact.protocol.problems import Refusal, Refused, Unreachable, UsageError, printable
 from volact.vamt.discovering import names
 from volact.vamt.discovering.names import Found, Host, Skipped
@@ -81,17 +82,24 @@ class Limits(NamedTuple):
 
 
 def read_key(text: str) -> Key:
-    """The key in a ``[ALGORITHM:]NAME:SECRET``.
+    """The key in a ``[ALGORITHM:]NAME:SECRET``, or in a file as `tsig-keygen` writes it.
 
     Raises:
         UsageError: without repeating any of it.
     """
-    parts = text.strip().split(":")
-    algorithm = parts.pop(0).lower() if len(parts) == 3 else "hmac-sha256"  # noqa: PLR2004 - the form above
     wrong = UsageError(
         "That is no TSIG key.",
-        f"Give [ALGORITHM:]NAME:SECRET; the algorithm is one of {', '.join(_ALGORITHMS)}.",
+        "Give [ALGORITHM:]NAME:SECRET, or what `tsig-keygen` writes; the algorithm is one of"
+        f" {', '.join(_ALGORITHMS)}.",
     )
+    if "{" in text:
+        try:
+            stated = tsig.read(text)
+        except tsig.Malformed:
+            raise wrong from None
+        text = f"{stated.algorithm}:{stated.name}:{base64.b64encode(stated.secret).decode()}"
+    parts = text.strip().split(":")
+    algorithm = parts.pop(0).lower() if len(parts) == 3 else "hmac-sha256"  # noqa: PLR2004 - the form above
     if len(parts) != 2 or not all(parts) or algorithm not in _ALGORITHMS:  # noqa: PLR2004 - the form above
         raise wrong
     found = Key(parts[0], parts[1], algorithm)
