@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -230,6 +231,22 @@ def vamt(
     called("slmgr", ("/ipk", "-"), other.environ, key + "\n")
     called("slmgr", ("/dti", str(request)), other.environ)
     vamt_scenario.proxy(scenario, home, folder, root, request)
+    port, log = children.free_port(), folder / "vamt-log"
+    words = (
+        "vamt",
+        "serve",
+        "--listen",
+        f"127.0.0.1:{port}",
+        "--passphrase",
+        f"@{folder / 'passphrase'}",
+        "--json",
+    )
+    service = home.serve(*words, log=log, address=("127.0.0.1", port))
+    deadline = time.monotonic() + children.START_LIMIT
+    while '"listening"' not in log.read_text("utf-8") and time.monotonic() < deadline:
+        time.sleep(0.05)  # its port is taken a little before it says so
+    service.stop()
+    remember_serve(scenario, log, "volact vamt serve")
     for one, same in vamt_scenario.LIKE.items():
         scenario.shapes[one] = scenario.shapes[same]
 

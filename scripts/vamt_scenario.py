@@ -68,8 +68,37 @@ def keys(run: Run, home: children.Volact, folder: Path, key: str) -> None:
     run(home, "vamt key show", label)
     run(home, "vamt key refresh", *seal)
     run(home, "vamt key recommend", "--all", "--product", quickstart.PRODUCT)
+    actions(run, home, seal)
     run(home, "vamt key remove", label)
     run(home, "vamt advise", "--product", quickstart.PRODUCT)
+
+
+def actions(run: Run, home: children.Volact, seal: tuple[str, ...]) -> None:
+    """Act on the one machine that this is, and on one that is off."""
+    run(home, "vamt refresh-status", "here")
+    run(home, "vamt set-host", "here", "--host", "kms.example.com")
+    run(home, "vamt set-host", "here", "--clear")
+    run(home, "vamt deactivate", "here", "--dry-run")
+    run(home, "vamt install-key", "here", "--dry-run", *seal)
+    run(home, "vamt activate", "here", "--online")
+    run(home, "vamt remove-key", "here", "--dry-run")
+    run(home, "vamt machine add", "off", "--address", "127.0.0.1", "--port", str(children.free_port()))
+    run(home, "vamt login set", "--user", "volact-vamt", "--password", seal[1], *seal)
+    queued = ("--queue", *seal)
+    run(home, "vamt refresh-status", "off", *queued)
+    newest = run(home, "vamt action list")[0]["id"]
+    run(home, "vamt action show", newest)
+    run(home, "vamt action resume", newest, *seal)
+    run(home, "vamt queue list")
+    run(home, "vamt queue run", *seal)
+    run(home, "vamt queue cancel", "--all")
+    run(home, "vamt machine remove", "off")
+    run(home, "vamt schedule add", "nightly", "collect", "here", "--every", "1d", "--at", "02:00")
+    run(home, "vamt schedule list")
+    run(home, "vamt schedule run", *seal)
+    run(home, "vamt schedule remove", "nightly")
+    run(home, "vamt token add", "bob", "--role", "operator")
+    run(home, "vamt token revoke", run(home, "vamt token list")[0]["id"])
 
 
 def proxy(run: Run, home: children.Volact, folder: Path, root: str, request: Path) -> None:
@@ -83,6 +112,8 @@ def proxy(run: Run, home: children.Volact, folder: Path, root: str, request: Pat
     run(outside, "vamt acquire")
     run(outside, "vamt export", str(back), "--answers", "newest", where=" --answers")
     run(home, "vamt import", str(back))
+    run(home, "vamt import", f"{back}.status", where=" FILE.status")
+    run(home, "client status-list", f"{back}.status")
     run(home, "vamt apply", "--into", str(folder / "confirmations"))
     run(home, "vamt lists")
     run(home, "vamt receipt")
