@@ -70,16 +70,12 @@ def test_a_name_server_that_is_silent_keeps_nobody_from_the_address(monkeypatch:
     """Looking up a name takes no more of a machine's time than connecting does."""
     over = threading.Event()
 
-    def silent(*_: object, **__: object) -> list[object]:
-        over.wait(60)
-        raise socket.gaierror(socket.EAI_AGAIN, "no answer")
-
     async def run() -> Outcome:
         async with StandIns() as machines:
             target = await machines.add(says(status("web1")))
-            monkeypatch.setattr(socket, "getaddrinfo", silent)
-            named = target._replace(hosts=("web1.corp.example", LOOPBACK))
-            (found,) = await outcomes([named], {"": LOGIN}, Limits(whole=20, connect=0.5))
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [over.wait(60)])
+            named = [target._replace(hosts=("web1.corp.example", LOOPBACK))]
+            (found,) = await outcomes(named, {"": LOGIN}, Limits(whole=20, connect=0.5))
             over.set()
             return found
 
