@@ -1,9 +1,7 @@
 """Both databases, and a VAMT with a clock moved by hand, under every test of VAMT's store and role."""
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,19 +11,6 @@ from volact.authority import schema as authority_schema
 from volact.authority import store as authority_store
 from volact.vamt import schema, setup
 from volact.vamt.store import Store
-
-
-@pytest.fixture(autouse=True)
-def resolver(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names of `.invalid` are nobody's (RFC 6761), and found so at once: some networks' name servers keep silent instead."""
-    asked = socket.getaddrinfo
-
-    def answered(host: str | None, *words: Any, **more: Any) -> Any:
-        if host and host.endswith(".invalid"):
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return asked(host, *words, **more)
-
-    monkeypatch.setattr(socket, "getaddrinfo", answered)
 
 
 @pytest.fixture(scope="session")

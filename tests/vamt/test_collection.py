@@ -32,7 +32,7 @@ from volact.vamt.people import Person
 from volact.vamt.selecting import Selection
 
 pytestmark = pytest.mark.sockets
-LIMITS = Limits(at_once=20, whole=5.0)
+LIMITS = Limits(at_once=20, whole=5.0, connect=1.0)  # as in test_acts
 EVERY = Selection(all=True)
 
 
