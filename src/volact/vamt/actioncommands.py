@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -64,15 +65,21 @@ _SAID = 100
 """Rows that are shown to people; --json has all."""
 
 
-class _How(NamedTuple):
+@Parameter(name="*")
+@dataclass(frozen=True)
+class How:
     """How an action is done: the options that all commands share."""
 
-    queue: bool = False
-    dry_run: bool = False
-    at_once: int | None = None
-    limit: int | None = None
-    passphrase: str | None = None
-    json: bool = False
+    queue: Queue = False
+    dry_run: _Dry = False
+    at_once: AtOnce = None
+    limit: Limit = None
+    passphrase: Passphrase = None
+    json: Json = False
+
+
+PLAINLY = How()
+"""No such option is given."""
 
 
 # --- the actions ----------------------------------------------------------------------------------------------
@@ -84,12 +91,7 @@ def install_key(
     key: KeyLabel = "",
     activate: Activate = False,
     product: Product = "",
-    queue: Queue = False,
-    dry_run: _Dry = False,
-    at_once: AtOnce = None,
-    limit: Limit = None,
-    passphrase: Passphrase = None,
-    json: Json = False,
+    how: How = PLAINLY,
 ) -> int:
     """Install product keys on machines: those that are recommended, one after the other, or the one that is named.
 
@@ -97,24 +99,19 @@ def install_key(
     """
     chosen = narrowed.selection(machines)
     action = Action(actions.INSTALL_KEY, product, activate=activate)
-    return _do(action, chosen, _How(queue, dry_run, at_once, limit, passphrase, json), key)
+    return _do(action, chosen, how, key)
 
 
 def remove_key(
     *machines: Names,
     narrowed: Narrowed = ANY,
     product: Product = "",
-    queue: Queue = False,
-    dry_run: _Dry = False,
-    at_once: AtOnce = None,
-    limit: Limit = None,
-    passphrase: Passphrase = None,
-    json: Json = False,
+    how: How = PLAINLY,
 ) -> int:
     """Take product keys off machines; an activation is not given back by that: `volact vamt deactivate`."""
     chosen = narrowed.selection(machines)
     action = Action(actions.REMOVE_KEY, product)
-    return _do(action, chosen, _How(queue, dry_run, at_once, limit, passphrase, json))
+    return _do(action, chosen, how)
 
 
 def activate_(
@@ -126,12 +123,7 @@ def activate_(
         bool, Parameter(help="By the confirmations that are kept here, as `apply --kept` does.")
     ] = False,
     product: Product = "",
-    queue: Queue = False,
-    dry_run: _Dry = False,
-    at_once: AtOnce = None,
-    limit: Limit = None,
-    passphrase: Passphrase = None,
-    json: Json = False,
+    how: How = PLAINLY,
 ) -> int:
     """Activate machines: online, each with the key that it has; by a KMS host; or by confirmations that are kept here.
 
@@ -141,7 +133,7 @@ def activate_(
         raise UsageError("Say how: --online, --kms or --proxy.")
     chosen = narrowed.selection(machines)
     if proxy:
-        if product or queue or dry_run or at_once is not None:
+        if product or how.queue or how.dry_run or how.at_once is not None:
             raise UsageError("--proxy takes a selection, --limit and --passphrase.")
         return proxycommands.apply(
             kept=True,
@@ -150,12 +142,12 @@ def activate_(
             group=narrowed.group,
             view=narrowed.view,
             all_=narrowed.all_,
-            limit=limit,
-            passphrase=passphrase,
-            json=json,
+            limit=how.limit,
+            passphrase=how.passphrase,
+            json=how.json,
         )
     action = Action(actions.ONLINE if online else actions.KMS, product)
-    return _do(action, chosen, _How(queue, dry_run, at_once, limit, passphrase, json))
+    return _do(action, chosen, how)
 
 
 def set_host(
@@ -165,12 +157,7 @@ def set_host(
     domain: Domain = "",
     clear: Annotated[bool, Parameter(help="Forget host, port and domain: hosts are found by DNS.")] = False,
     product: Product = "",
-    queue: Queue = False,
-    dry_run: _Dry = False,
-    at_once: AtOnce = None,
-    limit: Limit = None,
-    passphrase: Passphrase = None,
-    json: Json = False,
+    how: How = PLAINLY,
 ) -> int:
     """Set the KMS host that machines ask, or the domain in which they look for one; or clear both."""
     if clear and (host or domain):
@@ -178,42 +165,32 @@ def set_host(
     chosen = narrowed.selection(machines)
     name = actions.CLEAR_HOST if clear else actions.SET_HOST
     action = Action(name, product, host=host, domain=domain)
-    return _do(action, chosen, _How(queue, dry_run, at_once, limit, passphrase, json))
+    return _do(action, chosen, how)
 
 
 def deactivate(
     *machines: Names,
     narrowed: Narrowed = ANY,
     product: Product = "",
-    queue: Queue = False,
-    dry_run: _Dry = False,
-    at_once: AtOnce = None,
-    limit: Limit = None,
-    passphrase: Passphrase = None,
-    json: Json = False,
+    how: How = PLAINLY,
 ) -> int:
     """Give the activations of machines back to the publisher, online; each is Unlicensed then (M6)."""
     chosen = narrowed.selection(machines)
     action = Action(actions.DEACTIVATE, product)
-    return _do(action, chosen, _How(queue, dry_run, at_once, limit, passphrase, json))
+    return _do(action, chosen, how)
 
 
 def refresh_status(
     *machines: Names,
     narrowed: Narrowed = ANY,
-    queue: Queue = False,
-    dry_run: _Dry = False,
-    at_once: AtOnce = None,
-    limit: Limit = None,
-    passphrase: Passphrase = None,
-    json: Json = False,
+    how: How = PLAINLY,
 ) -> int:
     """Ask machines how they are, row by row, and with --queue wait for those that are off; `collect` asks many faster."""
     chosen = narrowed.selection(machines)
-    return _do(Action(actions.REFRESH), chosen, _How(queue, dry_run, at_once, limit, passphrase, json))
+    return _do(Action(actions.REFRESH), chosen, how)
 
 
-def _do(action: Action, chosen: Selection, how: _How, key: str = "") -> int:
+def _do(action: Action, chosen: Selection, how: How, key: str = "") -> int:
     """Do an action, or show what it would do, and say its exit code."""
     console = Console(json=how.json)
     with desk.desk() as at:

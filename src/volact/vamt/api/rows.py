@@ -130,8 +130,8 @@ class Schedule(Answer):
 # --- computer lists -----------------------------------------------------------------------------------------------
 
 
-class ComputerList(Answer):
-    """A computer list that went out or came in, and how many of its rows are in which state."""
+class _List(Answer):
+    """What is said of a computer list everywhere."""
 
     list_: str = msgspec.field(name="list")
     publisher: str
@@ -143,6 +143,11 @@ class ComputerList(Answer):
     rows: int
     time: str
     who: str
+
+
+class ComputerList(_List):
+    """A computer list that went out or came in, and how many of its rows are in which state."""
+
     states: dict[str, int]
 
 
@@ -168,19 +173,9 @@ class ReceiptRow(Outcome):
     who: str
 
 
-class Receipt(Answer):
+class Receipt(_List):
     """A computer list, and what became of each row of it."""
 
-    list_: str = msgspec.field(name="list")
-    publisher: str
-    direction: str
-    mode: str
-    seq: int
-    writer: str
-    answers: str | None
-    rows: int
-    time: str
-    who: str
     outcomes: list[ReceiptRow]
 
 
