@@ -10,7 +10,7 @@ from volact import db
 from volact.authority import records
 from volact.authority.keyring import Keyring
 from volact.authority.store import Store
-from volact.protocol import trust
+from volact.protocol import matching, trust
 from volact.protocol.problems import Refusal, Refused
 from world import DAY, NOW, PRODUCT, claims_of, facts, new_id
 
@@ -36,7 +36,7 @@ def test_an_online_return_frees_its_seat_at_once(site: Site) -> None:
     receipt = site.ask_one(request)
     granted = trust.verify(receipt, "receipt", trust.open_roots(site.keyring.roots.first, site.pub))
     asked = trust.open_self_keyed(request, "request").document
-    trust.check_answer(granted.document, asked)
+    matching.check_answer(granted.document, asked)
     wanted = {
         "sub": machine.cmid, "op": "return", "prd": PRODUCT, "key": asked["key"], "act": act, "iat": NOW + 10,
         "req": asked.jti, "ref": asked.jti,

@@ -12,7 +12,7 @@ from vectors import forge
 from vectors.cases import CAD_PUBLISHER as P
 from vectors.cases import LAB
 from vectors.forge import CAD, DAY, HOUR, MILL, START
-from volact.protocol import documents, jws, trust
+from volact.protocol import documents, jws, matching, trust
 from volact.protocol.documents import Document
 from volact.protocol.ids import Jwk
 from volact.protocol.problems import DocumentRefused
@@ -110,7 +110,7 @@ def test_a_remaining_proof_is_good_for_90_days(more: int) -> None:
     key = P.product_key
     try:
         signed = trust.open_signed(proof, "key-proof", key.kid, jws.load_key(Jwk.read(key.jwk)))
-        trust.check_proof_fits(signed, None, pub=P.pub, lab=False)
+        matching.check_proof_fits(signed, None, pub=P.pub, lab=False)
         good = True
     except DocumentRefused:
         good = False
@@ -244,7 +244,7 @@ def test_answers_fit_their_asks() -> None:
         "statement": opened(P.remaining_proof(), "key-proof", P.product_key),
     }
     for kind, ask in asks.items():
-        trust.check_answer(trust.verify(P.bundle(kind), kind, ROOTS).document, ask)
+        matching.check_answer(trust.verify(P.bundle(kind), kind, ROOTS).document, ask)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_a_request_s_bundle_carries_what_its_op_needs_and_nothing_else(
 def test_an_unknown_claim_req_in_a_request_does_not_choose_the_answer() -> None:
     """PROTOCOL 1: unknown members are ignored: a request's answer names its jti."""
     ask = opened(P.request({"req": "A" * 22}), "request", P.machine)
-    trust.check_answer(trust.verify(P.bundle("confirmation"), "confirmation", ROOTS).document, ask)
+    matching.check_answer(trust.verify(P.bundle("confirmation"), "confirmation", ROOTS).document, ask)
 
 
 def test_a_request_opens_with_its_own_key() -> None:
@@ -284,7 +284,7 @@ def test_a_request_opens_with_its_own_key() -> None:
     assert found.document["iss"] == found.jwk.thumbprint() == P.machine.kid
     product_key = jws.load_key(Jwk.read(P.product_key.jwk))
     proof = trust.open_signed(P.proof(), "key-proof", P.product_key.kid, product_key)
-    trust.check_proof_fits(proof, found.document, pub=P.pub, lab=False)
+    matching.check_proof_fits(proof, found.document, pub=P.pub, lab=False)
     assert proof["op"] == "activate"
 
 

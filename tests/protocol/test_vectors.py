@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vectors import make
-from volact.protocol import documents, jws, policy, status, trust
+from volact.protocol import documents, jws, matching, policy, status, trust
 from volact.protocol.documents import Document
 from volact.protocol.ids import Jwk
 from volact.protocol.problems import DocumentRefused
@@ -49,7 +49,7 @@ def run(verify: dict[str, Any], given: Any) -> None:
         asked = trust.open_self_keyed(request, "request").document if request else None
         loaded = jws.load_key(key)
         proof = trust.open_signed(given, "key-proof", key.thumbprint(), loaded)
-        trust.check_proof_fits(proof, asked, pub=verify["pub"], lab=verify["lab"])
+        matching.check_proof_fits(proof, asked, pub=verify["pub"], lab=verify["lab"])
     elif kind == "status-body":
         granted = trust.take_up(trust.verify(given["bundle"], "status", roots_of(verify)))
         body = given["body"].encode()
@@ -71,7 +71,7 @@ def run_bundle(verify: dict[str, Any], given: Any) -> None:
     if verify["as"] == "product":
         policy.read(granted.document["pol"], granted.document["edition"])
     if "ask" in verify:
-        trust.check_answer(granted.document, opened_ask(verify["ask"]))
+        matching.check_answer(granted.document, opened_ask(verify["ask"]))
 
 
 def opened_ask(ask: dict[str, Any]) -> Document:

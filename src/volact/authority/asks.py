@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from volact import sources
 from volact.authority import orders
-from volact.protocol import documents, ids, jws, trust
+from volact.protocol import documents, ids, jws, matching, trust
 from volact.protocol.problems import DocumentRefused, Refusal
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _conclude(ask: _Ask, publisher: Publisher, now: int) -> Asked | Refusal:
     request = ask.request.document
     op, usage = request["op"], None
     if ask.proof is not None:
-        trust.check_proof_fits(ask.proof.document, request, pub=publisher.pub, lab=publisher.lab)
+        matching.check_proof_fits(ask.proof.document, request, pub=publisher.pub, lab=publisher.lab)
         digest = ask.proof.document["dig"]
     else:
         digest = ids.digest(request.token[: request.token.rindex(".")].encode("ascii"))
@@ -175,7 +175,7 @@ def _remaining(ask: _Ask, publisher: Publisher, now: int) -> Asked | Refusal:
     if ask.key is None or ask.proof is None:
         return Refusal("key-unknown")
     proof = ask.proof.document
-    trust.check_proof_fits(proof, None, pub=publisher.pub, lab=publisher.lab)
+    matching.check_proof_fits(proof, None, pub=publisher.pub, lab=publisher.lab)
     if now > proof["exp"]:
         raise DocumentRefused("key-proof: past its end")
     refusal = orders.check_product(ask.key.known.products, proof["prd"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from volact.client import address, contact, folder, kms, planning, returning
 from volact.client.installation import Installation, in_force
-from volact.protocol import ids, jws, keys, trust
+from volact.protocol import ids, jws, keys, matching, trust
 from volact.protocol import policy as policies
 from volact.protocol.problems import BrokenData, DocumentRefused, Refusal, Refused, UsageError, VolactError
 
@@ -337,7 +337,7 @@ class Client:
         try:
             if pending is None:
                 return False
-            trust.check_answer(granted.document, contact.request_document(pending))
+            matching.check_answer(granted.document, contact.request_document(pending))
         except DocumentRefused:
             return False
         return True

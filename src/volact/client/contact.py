@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from volact.calls import problem_of
 from volact.client import check, events, folder, noting
-from volact.protocol import ids, machine, status, trust
+from volact.protocol import ids, machine, matching, status, trust
 from volact.protocol.problems import DocumentRefused, Refusal, Refused, Unreachable, VolactError
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def ask(here: Installation, server: Caller, request: dict[str, Any], name: str) 
             Refusal("answer-nonsense", f"Status {answer.status}, and neither an answer nor a problem.")
         )
     granted = trust.take_up(trust.verify(bundle, name, here.roots))
-    trust.check_answer(granted.document, request_document(request))
+    matching.check_answer(granted.document, request_document(request))
     return granted
 
 

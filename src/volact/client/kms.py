@@ -21,7 +21,7 @@ from volact.calls import MAX_ANSWER, problem_of
 from volact.client import check, contact, discovery, events, noting, planning, timekeeping
 from volact.client.discovery import HAND, Known
 from volact.client.finding import Search, Wanted
-from volact.protocol import trust
+from volact.protocol import matching, trust
 from volact.protocol.problems import DocumentRefused, Refusal, Refused, Unreachable, VolactError
 
 if TYPE_CHECKING:
@@ -275,7 +275,7 @@ def _lease(here: Installation, answer: Answer, checkin: Document) -> Granted:
             Refusal("answer-nonsense", f"Status {answer.status}, and neither a lease nor a problem.")
         )
     granted = trust.take_up(trust.verify(bundle, "lease", here.roots))
-    trust.check_answer(granted.document, checkin)
+    matching.check_answer(granted.document, checkin)
     return granted
 
 

@@ -25,13 +25,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from volact.protocol import documents, ids, jws, policy
+from volact.protocol import documents, jws, policy
 from volact.protocol.ids import Jwk
 from volact.protocol.problems import DocumentRefused
 from volact.protocol.values import NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     Chains = dict[tuple[object, ...], Chain]
 
 MAX_BUNDLE = 256 * 1024
-MAX_CHAIN, MAX_ROOTS = 2, 16
+MAX_CHAIN = 2
+MAX_ROOTS = 16
 EVERY_PRODUCT = ["*"]
 
 _CHAIN_OF = {"issuer": ("issuer",), "status": ("status",), "kms-host": ("issuer", "kms-host")}
@@ -144,7 +145,10 @@ class Opening:
         self, token: object, name: str, *, kid: str = "", key: EllipticCurvePublicKey | None = None
     ) -> None:
         """Open `token` as document `name`, which must be signed by `key`, whose thumbprint is `kid`."""
-        self.token, self.name, self.kid, self.key = token, name, kid, key
+        self.token = token
+        self.name = name
+        self.kid = kid
+        self.key = key
         self.jwk: object = None
         self.parts: jws.Token
         self.document: Document
@@ -186,8 +190,7 @@ class Opening:
             raise DocumentRefused(f"{name}: sub is not its signer")
         if name in _FOR_PUBLISHER and claims["aud"] != claims["pub"]:
             raise DocumentRefused(f"{name}: aud is not the publisher")
-        has_exp = any(claim == "exp" for claim, _ in documents.TABLE[name].checks(claims))
-        if "exp" in claims and has_exp and claims["exp"] < document.iat:
+        if "exp" in claims and _has_exp(name, claims) and claims["exp"] < document.iat:
             raise DocumentRefused(f"{name}: exp lies before iat")
         self.document = document
 
@@ -207,7 +210,8 @@ class Opening:
 def open_all(openings: Sequence[Opening]) -> None:
     """Take many through each step together; one that fails keeps its error in `refused` and stops there.
 
-    So the code of a step stays in the processor's cache (64 requests with proofs: 241 us each; one by one 290).
+    Step by step over all, and not one after the other: the code of a step then stays in the processor's cache
+    (measured on 64 requests with their proofs: 241 us each, one after the other 290).
     """
     for step in Opening.STEPS:
         for opening in openings:
@@ -238,6 +242,10 @@ def open_signed(token: object, name: str, kid: str, key: EllipticCurvePublicKey)
         DocumentRefused: naming the failed check.
     """
     return Opening(token, name, kid=kid, key=key).finish()
+
+
+def _has_exp(name: str, claims: Mapping[str, Any]) -> bool:
+    return any(claim == "exp" for claim, _ in documents.TABLE[name].checks(claims))
 
 
 def check_publisher(document: Document, pub: str, *, lab: bool) -> None:
@@ -335,7 +343,11 @@ def _parts(bundle: object) -> tuple[object, list[object], list[object]]:
 
 
 def _chain(chain: list[object], name: str, roots: Roots, chains: Chains) -> Chain:
-    """Step 8, which depends on nothing but the wanted roles, the texts and the root documents. A refusal is never kept."""
+    """Step 8: the delegations, the last one's key, and which root document's key signed the first.
+
+    It depends on nothing but the wanted roles, the texts and the root documents, so the same of them have the same
+    answer, which is kept in `chains`. A refusal is not.
+    """
     wanted = _CHAIN_OF[_SIGNER_OF[name]]
     if len(chain) != len(wanted):
         raise DocumentRefused(f"{name}: its chain has {len(wanted)} delegations")
@@ -455,46 +467,3 @@ def take_up(granted: Granted) -> Granted:
 def still_stands(granted: Granted) -> bool:
     """Whether a document that was stored earlier goes on standing: ``new`` takes nothing from it."""
     return granted.revoked != "all"
-
-
-def check_answer(granted: Document, ask: Document) -> None:
-    """What is compared on receipt: that the document answers one's own ask, claim by claim.
-
-    The ask is a request (confirmation, receipt), a check-in (lease) or a key proof for the remaining count
-    (statement). A receipt names its request twice: by what it answers, and by what it gives a receipt for.
-
-    Raises:
-        DocumentRefused: naming the claim that differs.
-    """
-    wanted = {"sub": ask["iss"], "prd": ask["prd"], "req": ask["req"] if ask.name == "checkin" else ask.jti}
-    if granted.name in ("confirmation", "lease"):
-        wanted["fp"] = ask["fp"]
-    if granted.name in ("confirmation", "receipt"):
-        wanted["key"] = ask["key"]
-    if granted.name == "receipt":
-        wanted |= {"op": ask["op"], "ref": ask.jti}
-    for claim, value in wanted.items():
-        if granted[claim] != value:
-            raise DocumentRefused(f"{granted.name}: {claim} is not that of the request")
-
-
-def check_proof_fits(proof: Document, request: Document | None, *, pub: str, lab: bool) -> None:
-    """Check that a proof, verified with the product key, is for `request`, or, if None, for the remaining count.
-
-    Raises:
-        DocumentRefused: naming the claim that differs.
-    """
-    check_publisher(proof, pub, lab=lab)
-    claims = proof.claims
-    if request is None:
-        if claims["op"] != "remaining" or claims["exp"] > proof.iat + policy.REMAINING_PROOF:
-            raise DocumentRefused("key-proof: not for the remaining count, or for too long")
-        return
-    check_publisher(request, pub, lab=lab)
-    if claims["op"] != request["op"] or claims["prd"] != request["prd"]:
-        raise DocumentRefused("key-proof: for another operation or product")
-    if claims["sub"] != request["iss"] or proof.kid != request["key"]:
-        raise DocumentRefused("key-proof: for another machine or key")
-    signing_input = request.token[: request.token.rindex(".")]
-    if claims["dig"] != ids.digest(signing_input.encode("ascii")):
-        raise DocumentRefused("key-proof: for another request")

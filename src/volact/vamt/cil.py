@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from volact.protocol import documents, ids, jws, trust
+from volact.protocol import documents, ids, jws, matching, trust
 from volact.protocol.problems import DocumentRefused, Refusal
 
 if TYPE_CHECKING:
@@ -362,4 +362,4 @@ def check_answer(granted: Document, ask: Document) -> None:
         if (granted["sub"], granted["prd"], granted["req"]) != (ask.kid, ask["prd"], ask.jti):
             raise DocumentRefused("statement: of another key or question")
     else:
-        trust.check_answer(granted, ask)
+        matching.check_answer(granted, ask)
