@@ -69,3 +69,15 @@ def test_no_spelling_of_a_path_has_a_token_kept(site: ApiSite, path: str) -> Non
     answer = site.call("POST", path, {}, headers={"idempotency-key": "k"})
     assert answer.status in (400, 404), answer
     assert b"vamt_" not in answer.body
+
+
+@pytest.mark.parametrize(("role", "status"), [("viewer", 403), ("operator", 400)])
+def test_an_account_in_a_directory_s_address_is_refused_and_written_nowhere(
+    site: ApiSite, role: str, status: int
+) -> None:
+    """M8: the log is read by auditors, and undertakings by everybody."""
+    asked = {"url": "ldaps://reader:a-password@dc1.corp.test", "base": "dc=corp,dc=test"}
+    assert site.call("POST", "/v1/discoveries/ldap", asked, role=role).status == status
+    for path in ("/v1/log?limit=1000", "/v1/undertakings"):
+        found = site.call("GET", path)
+        assert (found.status, b"a-password" in found.body) == (200, False)

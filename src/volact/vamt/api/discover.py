@@ -39,7 +39,8 @@ def discover_ldap(desk: At, person: By, data: JSONBody[bodies.DiscoverLdap]) -> 
     """Find machines in a directory, such as Active Directory, Samba or OpenLDAP."""
     from volact.vamt.discovering import ldap as source  # noqa: PLC0415 - ldap3 is for this alone
 
-    desk.works.permit(person, _WHAT, {"source": f"ldap {data.url[:200]}"})
+    desk.works.permit(person, _WHAT, {"source": "ldap"})  # not the address yet: it may have a password in it
+    told = f"ldap {source.place(data.url)}"
     directory = source.Directory(
         data.url,
         data.base,
@@ -51,7 +52,7 @@ def discover_ldap(desk: At, person: By, data: JSONBody[bodies.DiscoverLdap]) -> 
         data.name,
     )
     group = _group(data.group)
-    return _begin(desk, person, f"ldap {data.url[:200]}", lambda: source.discover(directory, group=group))
+    return _begin(desk, person, told, lambda: source.discover(directory, group=group))
 
 
 @post("/discoveries/dns", sync_to_thread=True, status_code=202)

@@ -78,7 +78,7 @@ def ldap(
         name,
     )
     found = source.discover(directory, group=_group(group))
-    _take(Console(json=json), f"ldap {url[:200]}", found, dry_run=dry_run)
+    _take(Console(json=json), f"ldap {source.place(url)}", found, dry_run=dry_run)
 
 
 @app.command

@@ -108,6 +108,15 @@ def discover(
             raise Unreachable(Refusal("directory-unreachable", f"{parsed}: {said}.")) from None
 
 
+def place(url: str) -> str:
+    """Where a directory is, as it may be written down: an address with an account in it is refused, and goes nowhere.
+
+    Raises:
+        UsageError: it is no directory's URL.
+    """
+    return str(_parse(url))
+
+
 # --- the connection -----------------------------------------------------------------------------------------------
 
 
