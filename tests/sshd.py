@@ -11,6 +11,7 @@ the tests then skip (or fail in CI). Tests that use one are marked `sockets`.
 import getpass
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 from typing import Self
@@ -49,6 +50,7 @@ class Sshd(Program):
         In a namespace it listens at that one's address on SSH's own port, else on loopback.
         """
         self.folder, self._more, self._within, self._environ = folder, more, within, environ
+        self._kept: socket.socket | None = None
 
     def __enter__(self) -> Self:
         program = _program()
@@ -89,6 +91,13 @@ class Sshd(Program):
         """Replace who is let in by a line of authorized_keys."""
         (self.folder / "authorized_keys").write_text(line + "\n")
 
+    def go_off(self) -> None:
+        """End it, and keep its port: nobody else's server takes it, and it refuses."""
+        self.stop()
+        self._kept = socket.socket()
+        self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._kept.bind((self.address, self.port))
+
     def new_host_key(self) -> None:
         """Set the machine up anew: it shows another host key from its next connection on."""
         self.close()
@@ -99,6 +108,8 @@ class Sshd(Program):
     def close(self) -> None:
         """End it; its folder stays, for it may come back."""
         self.stop()
+        if self._kept:
+            self._kept.close()
 
     def _write_conf(self) -> None:
         environment = " ".join(f'"{name}={value}"' for name, value in self._environ.items()) or "NONE=1"

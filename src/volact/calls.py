@@ -391,7 +391,7 @@ def _cut_after(seconds: float, sock: socket.socket, cut: threading.Event) -> Ite
         with contextlib.suppress(OSError):
             twin.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(seconds, shut)
+    timer, end = threading.Timer(seconds, shut), time.monotonic() + seconds
     timer.daemon = True
     timer.start()
     try:
@@ -400,6 +400,8 @@ def _cut_after(seconds: float, sock: socket.socket, cut: threading.Event) -> Ite
         timer.cancel()
         timer.join()
         twin.close()
+        if time.monotonic() >= end:
+            cut.set()  # the socket's own time may end with this one, and its thread be first
 
 
 def _context(*, by_key: bool) -> ssl.SSLContext:

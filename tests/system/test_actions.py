@@ -69,7 +69,7 @@ def estate(folder: Path, place: Place, count: int) -> Iterator[list[SshMachine]]
         known(place, found)
         assert place.run("collect", "--all")["answered"] == count
         before = found[1].sshd.host_key
-        found[0].sshd.stop()
+        found[0].sshd.go_off()
         found[1].sshd.new_host_key()
         place.run("machine", "add", "pc01", "--address", "127.0.0.1", "--port", str(found[1].sshd.port))
         place.run("machine", "trust", "pc01", "--host-key", before)
@@ -215,7 +215,7 @@ def test_what_waits_for_a_machine_is_done_when_it_is_back(
         known(place, found)
         place.run("schedule", "add", "nightly", "collect", "--all", "--every", "1d", "--at", "02:00")
         place.run("collect", "--all")
-        found[0].sshd.stop()
+        found[0].sshd.go_off()
         told = place.run("install-key", "pc00", "--activate", "--queue")
         assert outcomes(told) == {"pc00": ("queued", "unreachable-port")}
         (waiting,) = place.run("queue", "list")
